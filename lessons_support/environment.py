@@ -1,0 +1,196 @@
+"""The course's own virtual environment: made once, locked while it is made."""
+
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from dataclasses import dataclass
+from pathlib import Path
+
+ON_WINDOWS = os.name == "nt"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The folder .venv of a project, with the packages its requirements.txt names."""
+
+    project: Path
+
+    @classmethod
+    def here(cls):
+        """Return the environment of the clone that this file belongs to."""
+        return cls(Path(__file__).resolve().parent.parent)
+
+    @property
+    def folder(self):
+        return self.project / ".venv"
+
+    @property
+    def mark(self):
+        """The file that says that the folder is ours, and what it was completed for."""
+        return self.folder / "made-by-lessons-support"
+
+    @property
+    def scripts(self):
+        return self.folder / ("Scripts" if ON_WINDOWS else "bin")
+
+    @property
+    def python(self):
+        return self.scripts / ("python.exe" if ON_WINDOWS else "python")
+
+    def is_running(self):
+        return Path(sys.prefix).resolve() == self.folder.resolve()
+
+    def is_ready(self):
+        return (
+            self.python.exists()
+            and self.mark.is_file()
+            and self.mark.read_text() == self.fingerprint()
+        )
+
+    def is_foreign(self):
+        if not self.folder.is_dir():
+            return os.path.lexists(self.folder)
+        # Look for the mark last: another run may be making it, as its first file.
+        return any(self.folder.iterdir()) and not self.mark.is_file()
+
+    def fingerprint(self):
+        """Return a digest of all that the installed packages depend on."""
+        digest = hashlib.sha256()
+        for name in "requirements.txt", "pyproject.toml":
+            digest.update((self.project / name).read_bytes())
+        # The installed course is a link to this folder: a moved clone starts again.
+        digest.update(f"{platform.python_version()} {self.project}".encode())
+        return digest.hexdigest()
+
+    def run(self, module, *arguments):
+        """Prepare the environment, then become `python -m module` inside it."""
+        self.prepare()
+        os.chdir(self.project)
+        # So `python` is this one in a notebook's `!python` and JupyterLab's terminal.
+        os.environ["PATH"] = f"{self.scripts}{os.pathsep}{os.environ.get('PATH', '')}"
+        # A kernel of the same name that the user has elsewhere must not win.
+        os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+        become(str(self.python), "-m", module, *arguments)
+
+    def prepare(self):
+        """Make the environment unless it is ready; exit with a sentence on failure."""
+        if self.is_running() or self.is_ready():
+            return
+        self._refuse_what_cannot_work()
+        try:
+            self.folder.mkdir(exist_ok=True)
+            with self.mark.open("a") as mark:
+                wait_for_lock(mark)
+                if not self.is_ready():
+                    self._make(mark)
+        except OSError as error:
+            sys.exit(f"\nThe set-up failed: {error}.")
+        except KeyboardInterrupt:
+            print("\nThe set-up was stopped; the same line starts it again.")
+            sys.exit(130)
+
+    def _refuse_what_cannot_work(self):
+        if not (self.project / "requirements.txt").is_file():
+            sys.exit(f"{self.project} is not a clone of the course: run this in one.")
+        if self.is_foreign():
+            sys.exit(
+                f"{self.folder} was made by something else and is left as it is: "
+                "move it away, then run the same line again."
+            )
+        if importlib.util.find_spec("pip") is None:
+            sys.exit(
+                f"{sys.executable} has no pip: install it (on Debian and Ubuntu with "
+                "`sudo apt install python3-pip`), then run the same line again."
+            )
+
+    def _make(self, mark):
+        print("Setting the course up, once, in a minute or two ", end="", flush=True)
+        fingerprint = self.fingerprint()
+        mark.truncate(0)
+        self._clear()
+        # Debian's Python may have no pip to put inside; the one outside will do.
+        venv.create(self.folder, symlinks=not ON_WINDOWS, with_pip=False)
+        self._install(mark)
+        # Last of all, so that a set-up that was interrupted never passes for complete.
+        mark.write(fingerprint)
+        print(" done.", flush=True)
+
+    def _clear(self):
+        """Empty the folder, because pip trusts what an interrupted run left in it."""
+        for path in self.folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path != self.mark:
+                path.unlink()
+
+    def _install(self, mark):
+        log = self.folder / "pip.log"
+        with log.open("wb") as said, self._start_pip(mark) as pip:
+            for line in pip.stdout:
+                said.write(line)
+                if line.startswith(b"Collecting"):
+                    print(".", end="", flush=True)
+        if pip.returncode != 0:
+            sys.exit(
+                "\nThe packages could not be installed: check the network, then run "
+                f"the same line again (what pip said is in {log})."
+            )
+
+    def _start_pip(self, mark):
+        command = [sys.executable, "-m", "pip", "--python", str(self.python)]
+        command += ["--no-input", "--disable-pip-version-check"]
+        command += ["install", "--no-user", "--requirement", "requirements.txt"]
+        return subprocess.Popen(
+            command,
+            cwd=self.project,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # pip holds the lock too, should this process be killed before it.
+            pass_fds=() if ON_WINDOWS else (mark.fileno(),),
+        )
+
+
+def wait_for_lock(file):
+    """Lock an open file; the system unlocks it however the process ends."""
+    waiting = False
+    while True:
+        try:
+            return lock(file)
+        except (BlockingIOError, PermissionError):
+            if not waiting:
+                print("Another run is setting the course up: waiting.", flush=True)
+            waiting = True
+            time.sleep(0.2)
+
+
+def lock(file):
+    """Lock an open file for this process, or raise at once if another holds it."""
+    if ON_WINDOWS:
+        import msvcrt
+
+        # Windows also forbids reading what is locked, so this is beyond the text.
+        os.lseek(file.fileno(), 1_000_000, os.SEEK_SET)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def become(*command):
+    """Hand this process over to a command: Ctrl-C and the exit code are its own."""
+    if not ON_WINDOWS:
+        os.execv(command[0], command)
+    # On Windows exec returns to the prompt at once, so stay, and pass the code on.
+    with subprocess.Popen(command) as child:
+        while True:
+            try:
+                sys.exit(child.wait())
+            except KeyboardInterrupt:
+                continue

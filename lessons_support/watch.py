@@ -1,0 +1,461 @@
+"""Watch one event loop: hooks that note every step and change nothing.
+
+Whatever an event loop runs, it runs through `asyncio.Handle._run`; whatever becomes
+ready passes through the loop's `_call_soon`; whoever starts a task calls the loop's
+`create_task`. A watch stands at these three places, looks at the clock, writes a few
+numbers into a log and calls what was there before. Coroutines, tasks and futures stay
+as they are, so results, tracebacks, cancellation and garbage collection do too.
+
+Nothing here holds a task, a future, an exception or a callback longer than its step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio import events, futures, locks, tasks
+from collections import Counter
+from collections.abc import Callable
+from threading import get_ident
+from time import perf_counter
+from types import CoroutineType, MethodType, SimpleNamespace
+from typing import Any
+from weakref import ref
+
+from lessons_support.log import AGAIN, ENDED, FUTURE, Life, Log, View
+from lessons_support.sampler import TICK, Place, Sampler, place_of
+from lessons_support.timeline import BLOCKED_AFTER, CANCELLED, OK
+
+WATCHES: dict[asyncio.AbstractEventLoop, Watch] = {}
+"""The loops that are watched now."""
+
+KERNEL = {"ipykernel", "IPython", "anyio", "tornado", "zmq", "jupyter_client"}
+"""Packages whose tasks belong to the notebook's kernel, not to the reader."""
+
+ASYNCIO_FILES = {
+    module.__file__
+    for name, module in sys.modules.items()
+    if name.startswith("asyncio.") and getattr(module, "__file__", None)
+}
+
+# nest_asyncio rebinds asyncio.Task, so the two classes are taken from where they live.
+PyTask = tasks._PyTask
+CTask = getattr(tasks, "_CTask", PyTask)
+CFuture = getattr(futures, "_CFuture", futures.Future)
+Gathering = tasks._GatheringFuture
+Entering = locks._ContextManagerMixin.__aenter__.__code__
+PY_STEPS = (PyTask._Task__step, PyTask._Task__wakeup)
+
+
+def _type_of_first_step() -> type | None:
+    """The type of the callback by which asyncio's C task asks for its first step."""
+    asked: list[Any] = []
+
+    class Loop:
+        def get_debug(self) -> bool:
+            return False
+
+        def call_soon(self, callback: Any, *_: Any, **__: Any) -> None:
+            asked.append(callback)
+
+        def call_exception_handler(self, context: dict[str, Any]) -> None:
+            """Destroyed while pending, as it is meant to be."""
+
+    async def nothing() -> None: ...
+
+    coroutine = nothing()
+    CTask(coroutine, loop=Loop())
+    coroutine.close()
+    return type(asked.pop())
+
+
+FirstStep = _type_of_first_step()
+
+
+def waits_for(task: Any, waiter: Any, lane_of: dict[int, int]) -> Any:
+    """What a suspended task waits for: a task's number, a word, or asyncio's code.
+
+    That is the first function of asyncio below the program's own code, which tells a
+    reader more than the bare future at the bottom.
+    """
+    if type(waiter) is not CFuture:
+        if isinstance(waiter, (CTask, PyTask)):
+            return lane_of.get(id(waiter), "task")
+        if type(waiter) is Gathering:
+            return "gather"
+    found = FUTURE
+    coroutine = task.get_coro()
+    while type(coroutine) is CoroutineType:
+        code = coroutine.cr_code
+        if code.co_filename not in ASYNCIO_FILES:
+            found = FUTURE
+        elif found is FUTURE or found is Entering:
+            found = code
+        coroutine = coroutine.cr_await
+    return found
+
+
+def noting(asyncio_run: Callable[[Any], None]) -> Callable[[Any], None]:
+    """`Handle._run`, with a note of each step on a loop that is watched.
+
+    This is the hot path: each line of it is paid for a million times. A callback is a
+    task's step by its type; what else a task lends to the loop (its ``cancel``, say)
+    goes by another name.
+    """
+    clock, limit = perf_counter, BLOCKED_AFTER
+    first_step, builtin, method = FirstStep, type(len), MethodType
+
+    def _run(self: Any) -> None:
+        watch = LATEST
+        if watch.loop is not self._loop:
+            watch = WATCHES.get(self._loop) or _wanted(self._loop)
+            if watch is None:
+                return asyncio_run(self)
+        callback = self._callback
+        kind = type(callback)
+        if (
+            kind is first_step
+            or (kind is builtin and callback.__name__ == "task_wakeup")
+            or (kind is method and callback.__func__ in PY_STEPS)
+        ):
+            task = callback.__self__
+            lane = watch.lane_of.get(id(task))
+            if lane is None or lane < 0:
+                lane = watch.meet(task)
+        else:
+            task, lane, after = None, None, watch.cause(self)
+        if watch.current is not None:
+            watch.interrupted()
+        outer, outer_since = watch.current, watch.since
+        watch.current = lane
+        watch.since = begin = clock()
+        try:
+            asyncio_run(self)
+        finally:
+            end = clock()
+            watch.current, watch.since = outer, outer_since
+            if task is not None:
+                waiter = task._fut_waiter
+                if waiter is not None:
+                    after = waits_for(task, waiter, watch.lane_of)
+                elif task.done():
+                    after = ENDED
+                    watch.ended(lane, task, end)
+                else:
+                    after = AGAIN
+            watch.note((lane, begin, end, after))
+            if end - begin > limit:
+                watch.blocked(lane, begin, end)
+            # A traceback may keep this frame; it must not keep the task.
+            self = callback = task = waiter = None
+
+    return _run
+
+
+def _wanted(loop: Any) -> Watch | None:
+    """Watch a loop seen for the first time, if a recording waits for it to start."""
+    for watch in WANTED:
+        watch(loop)
+    return WATCHES.get(loop)
+
+
+WANTED: list[Callable[[Any], None]] = []
+"""Who is told of a loop that nobody watches, and may watch it."""
+
+
+def name_of(coroutine: Any) -> str:
+    """The qualified name of the function that a coroutine runs."""
+    return getattr(coroutine, "__qualname__", None) or type(coroutine).__name__
+
+
+def behind_the_scenes(coroutine: Any) -> bool:
+    """Whether a task that nobody in the program started is none of the reader's.
+
+    Such are the tasks of the notebook's kernel, and those by which asyncio shuts down.
+    """
+    frame = getattr(coroutine, "cr_frame", None)
+    if frame is None:
+        return False
+    package = frame.f_globals.get("__name__", "").partition(".")[0]
+    return package == "asyncio" or ("ipykernel" in sys.modules and package in KERNEL)
+
+
+class Watch:
+    """The watch over one loop, from `attach` to `detach`, and its log."""
+
+    def __init__(self, loop: asyncio.BaseEventLoop) -> None:
+        self.loop = loop
+        self.thread = get_ident()
+        self.log = Log()
+        self.note = self.log.steps.extend
+        self.lane_of: dict[int, int] = {}
+        self.current: int | None = None
+        self.since = 0.0
+        self.adopted = False
+        self.nudge: asyncio.Handle | None = None
+        self.samples: list[tuple[float, Place]] = []
+        self.offset = perf_counter() - loop.time()
+
+    # Coming and going.
+
+    def attach(self) -> None:
+        """Stand at the three places, and take in what is there already."""
+        global LATEST
+        LATEST = WATCHES[self.loop] = self
+        hooks = {
+            "_call_soon": self._noting_wakes(self.loop._call_soon),
+            "create_task": self._noting_births(self.loop.create_task),
+            "call_exception_handler": self._noting_complaints(
+                self.loop.call_exception_handler
+            ),
+        }
+        self._found = {x: getattr(self.loop, x) for x in hooks if self._has_own(x)}
+        self._hooks = hooks
+        # Not by way of the loop's __dict__: whoever touches that makes each look at an
+        # attribute of the loop slower from then on, 200 instructions a step.
+        for name, hook in hooks.items():
+            setattr(self.loop, name, hook)
+        self._adopt()
+
+    def detach(self) -> None:
+        """Leave the loop as it was found, and forget its tasks."""
+        global LATEST
+        del WATCHES[self.loop]
+        if LATEST is self:
+            LATEST = NOBODY
+        for name, hook in self._hooks.items():
+            if getattr(self.loop, name) is not hook:
+                continue  # somebody has put a wrapper of their own around ours
+            if name in self._found:
+                setattr(self.loop, name, self._found[name])
+            else:
+                delattr(self.loop, name)
+        if self.nudge is not None:
+            self.nudge.cancel()
+        self.lane_of.clear()
+        for life in self.log.lives:
+            life.task = None
+
+    def _has_own(self, name: str) -> bool:
+        """Whether the loop has a method of its own in place of its class's."""
+        method = getattr(self.loop, name)
+        return getattr(method, "__func__", None) is not getattr(type(self.loop), name)
+
+    def _adopt(self) -> None:
+        """Take in the tasks there are, and the step that is under way."""
+        now = perf_counter()
+        current = asyncio.current_task(self.loop)
+        for task in asyncio.all_tasks(self.loop):
+            lane = self.meet(task)
+            if task is current:
+                self.current, self.since, self.adopted = lane, now, True
+            else:
+                self.note((lane, now, now, self._after(lane, task, now)))
+        if self.adopted:
+            # This step will end as unseen as it began; the next thing to run shows
+            # it. So there is one at once, before the loop goes to sleep.
+            self.nudge = self.loop.call_soon(_nothing)
+
+    # Hooks: each notes something and calls what was there before.
+
+    def _noting_wakes(self, call_soon: Callable[..., Any]) -> Callable[..., Any]:
+        clock, lane_of, wakes = perf_counter, self.lane_of, self.log.wakes
+        first_step = FirstStep
+
+        def _call_soon(callback: Any, args: Any, context: Any) -> Any:
+            if type(callback) is not first_step:
+                lane = lane_of.get(id(getattr(callback, "__self__", None)))
+                if lane is not None:
+                    wakes.extend((lane, clock()))
+            return call_soon(callback, args, context)
+
+        return _call_soon
+
+    def _noting_births(self, create_task: Callable[..., Any]) -> Callable[..., Any]:
+        loop = self.loop
+
+        def hooked(coroutine: Any, *args: Any, **options: Any) -> Any:
+            if loop._task_factory is not None or "eager_start" in options:
+                return self._maybe_eager(create_task, coroutine, args, options)
+            born = perf_counter()
+            task = create_task(coroutine, *args, **options)
+            self._know(task, self._expect(coroutine, self.current, born))
+            return task
+
+        return hooked
+
+    def _maybe_eager(
+        self, create_task: Callable[..., Any], coroutine: Any, args: Any, options: Any
+    ) -> Any:
+        """An eager task takes its first step, inside its parent's, at its birth."""
+        outer, begin = (self.current, self.since), perf_counter()
+        lane = self._expect(coroutine, self.current, begin)
+        self.current, self.since = lane, begin
+        try:
+            task = create_task(coroutine, *args, **options)
+        except BaseException:
+            self.log.lives[lane].hidden = True
+            raise
+        finally:
+            self.current, self.since = outer
+        self._know(task, lane)
+        if getattr(coroutine, "cr_suspended", False) or task.done():
+            end = perf_counter()
+            self.note((lane, begin, end, self._after(lane, task, end)))
+        return task
+
+    def _noting_complaints(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        def call_exception_handler(context: dict[str, Any]) -> None:
+            message = context.get("message")
+            if message == "Task exception was never retrieved":
+                lane = self.finished(context.get("future"))
+                if lane is not None:
+                    self.log.unseen.append(lane)
+            elif message == "Task was destroyed but it is pending!":
+                self.lane_of.pop(id(context.get("task")), None)
+            handler(context)
+
+        return call_exception_handler
+
+    # What is noted.
+
+    def meet(self, task: Any) -> int:
+        """The number of a task that was not seen when it was created."""
+        coroutine = None if task.done() else task.get_coro()
+        lane = self._expect(coroutine, None, perf_counter())
+        self._know(task, lane)
+        return lane
+
+    def _expect(self, coroutine: Any, parent: int | None, born: float) -> int:
+        lives = self.log.lives
+        unknown = parent is None or lives[parent].hidden
+        hidden = unknown and behind_the_scenes(coroutine)
+        lives.append(Life(name_of(coroutine), parent, born, hidden))
+        return len(lives) - 1
+
+    def _know(self, task: Any, lane: int) -> None:
+        self.lane_of[id(task)] = lane
+        self.log.lives[lane].task = ref(task)
+
+    def finished(self, future: Any) -> int | None:
+        """The number of a task that has ended, if that is what this object is."""
+        lane = self.lane_of.get(id(future))
+        return None if lane is None or lane >= 0 else ~lane
+
+    def ended(self, lane: int, task: Any, when: float) -> None:
+        """Note how a task has ended, and forget it."""
+        # The memory of a task that has gone may be another's: ~lane is no longer alive.
+        self.lane_of[id(task)] = ~lane
+        life = self.log.lives[lane]
+        life.name, life.ended = task.get_name(), when
+        if task.cancelled():
+            life.outcome = CANCELLED
+        elif task._exception is None:
+            life.outcome = OK
+        else:
+            life.outcome = type(task._exception).__name__
+
+    def _after(self, lane: int, task: Any, now: float) -> Any:
+        """What comes after a step that was not seen to its end."""
+        if task.done():
+            self.ended(lane, task, now)
+            return ENDED
+        waiter = task._fut_waiter
+        if waiter is None or waiter.done():
+            return AGAIN
+        return waits_for(task, waiter, self.lane_of)
+
+    def interrupted(self) -> None:
+        """Something runs while a step is under way: if adopted, that step has ended.
+
+        Otherwise it is a loop run inside a step, and the step will go on.
+        """
+        if self.adopted:
+            lane, now = self.current, perf_counter()
+            task = self.log.lives[lane].task()
+            after = ENDED if task is None else self._after(lane, task, now)
+            self.note((lane, self.since, now, after))
+            self.current, self.since, self.adopted = None, 0.0, False
+
+    def view(self, block: int | None, end: float) -> View:
+        """What there is to see by now, for a recording that ends."""
+        blocks, unseen = list(self.log.blocks), list(self.log.unseen)
+        if self.since and end - self.since > BLOCKED_AFTER:
+            blocks.append((self.current, self.since, end, self.place_seen(self.since)))
+        for lane, life in enumerate(self.log.lives):
+            task = life.task() if life.task else None
+            if task is None:
+                continue
+            life.name = task.get_name()  # a name may have been given late
+            if life.ended is not None and getattr(task, "_log_traceback", False):
+                unseen.append(lane)
+        running = self.current, self.since
+        return View(self.log, len(self.log.steps), block, running, blocks, unseen)
+
+    def cause(self, handle: Any) -> tuple[float, Any] | None:
+        """Why a plain callback runs: a timer with its deadline, or a finished task."""
+        if type(handle) is events.TimerHandle:
+            return handle._when + self.offset, "timer"
+        if not handle._args:
+            return None
+        lane = self.finished(handle._args[0])
+        return None if lane is None else (0.0, lane)
+
+    def blocked(self, lane: int | None, begin: float, end: float) -> None:
+        """Note a step that kept the loop, and the line where it was seen most often."""
+        self.log.blocks.append((lane, begin, end, self.place_seen(begin)))
+
+    def place_seen(self, begin: float) -> Place | None:
+        """The line at which the sampler saw a step most often."""
+        seen = Counter(place for since, place in self.samples if since == begin)
+        return seen.most_common(1)[0][0] if seen else None
+
+    def look(self) -> None:
+        """Note where the step is that is under way (called by the sampler's thread)."""
+        since = self.since
+        if not since or perf_counter() - since < TICK:
+            return
+        place = place_of(self.thread)
+        if place is None or self.since != since:
+            return
+        if self.samples and self.samples[0][0] != since:
+            self.samples = []
+        self.samples.append((since, place))
+
+
+NOBODY = SimpleNamespace(loop=None)
+LATEST: Any = NOBODY
+"""The watch that began last: it saves most steps a look into `WATCHES`."""
+
+
+def _nothing() -> None:
+    """Runs on the loop so that the loop turns once."""
+
+
+def _look_at_all() -> None:
+    for watch in tuple(WATCHES.values()):
+        watch.look()
+
+
+class _Post:
+    """The place in `Handle._run`, taken while anybody watches or waits to watch."""
+
+    def __init__(self) -> None:
+        self.sampler = Sampler(_look_at_all)
+        self.ours: Callable[[Any], None] | None = None
+
+    def take(self) -> None:
+        if self.ours is None:
+            self.found = events.Handle._run
+            self.ours = events.Handle._run = noting(self.found)
+        self.sampler.start()
+
+    def leave(self) -> None:
+        self.sampler.stop()
+        # Whoever has wrapped our function meanwhile goes on calling it: then it
+        # stays, does nothing but call on, and serves again next time.
+        if events.Handle._run is self.ours:
+            events.Handle._run, self.ours = self.found, None
+
+
+POST = _Post()

@@ -1,0 +1,593 @@
+"""What a chart shows, measured in its pixels and read in its words."""
+
+import gc
+import io
+import subprocess
+import sys
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from IPython.core.formatters import DisplayFormatter
+from PIL import Image
+
+from lessons_support.canvas import Canvas
+from lessons_support.chart import Chart, draw
+from lessons_support.timeline import (
+    READY,
+    RUN,
+    WAIT,
+    Blocked,
+    Interval,
+    Lane,
+    Printed,
+    Story,
+    Timeline,
+)
+
+STEP = 50e-6
+BLUE, ORANGE, GREY, BAND = "#0072B2", "#F2B33D", "#8C8C8C", "#F9E0D3"
+DOTS = 2  # image dots to a CSS pixel
+
+
+# --- timelines, made by hand
+
+
+def lane(name, *cuts, born=0.0, parent=None, **more):
+    """A lane cut into (state, how long, reason), from its birth on."""
+    intervals, start = [], born
+    for state, seconds, *reason in cuts:
+        intervals.append(Interval(state, start, start + seconds, *reason))
+        start += seconds
+    more = {"outcome": "ok", "coroutine": name} | more
+    return Lane(name, parent, born, start, intervals=tuple(intervals), **more)
+
+
+def sleeper(name, seconds, **more):
+    return lane(name, (RUN, STEP), (WAIT, seconds, "sleep"), (RUN, STEP), **more)
+
+
+def timeline(*lanes, elapsed=None, **more):
+    elapsed = elapsed or max((x.ended for x in lanes), default=0.0)
+    return Timeline(lambda: Story(elapsed, tuple(lanes), **more))
+
+
+def many(number, **more):
+    return timeline(
+        *(sleeper(f"fetch-{n}", 1.0, coroutine="fetch") for n in range(number)), **more
+    )
+
+
+def program(late=0.0):
+    """The document's program, each of its moments late by up to that much."""
+    return timeline(
+        lane("cell", (RUN, STEP), (WAIT, 2 + late, "gather"), kind="block"),
+        sleeper("func1", 2 + late, parent="cell"),
+        sleeper("func2", 1 + late, parent="cell"),
+        printed=(
+            Printed(0.0, "func1", "func1: Start"),
+            Printed(0.0, "func2", "func2: Start"),
+            Printed(1.0 + late, "func2", "func2: End"),
+            Printed(2.0 + late, "func1", "func1: End"),
+        ),
+    )
+
+
+def blocked():
+    cook = lane("cook", (WAIT, 0.1, "sleep"), (RUN, 0.3, "time.sleep(0.3)"))
+    tea = lane("tea", (WAIT, 0.2, "sleep"), (READY, 0.2), (RUN, STEP))
+    where = "time.sleep(0.3), line 3"
+    return timeline(cook, tea, blocked=(Blocked("cook", 0.1, 0.4, where),))
+
+
+def awkward():
+    long = "fetch_everything_that_was_ever_written_by_anybody_" * 3
+    return timeline(
+        sleeper(long, 1.0, outcome="AnExceptionWithAVeryLongName" * 4),
+        sleeper("写真 $x^2$ \\frac{", 0.5, parent=long),
+        sleeper("two\nlines", 0.5),
+        printed=tuple(Printed(n / 10, long, "a long line " * 20) for n in range(11)),
+        blocked=(Blocked(long, 0.9, 1.0, "sum(range(100_000_000)), line 12"),),
+    )
+
+
+SAMPLES = {
+    "program": lambda: [program()],
+    "two": lambda: [program(), blocked()],
+    "blocked": lambda: [blocked()],
+    "awkward": lambda: [awkward()],
+    "empty": lambda: [timeline(elapsed=0.2)],
+    "nothing at all": lambda: [timeline()],
+    "lane without intervals": lambda: [timeline(lane("stillborn"), elapsed=1.0)],
+    "a millisecond": lambda: [timeline(sleeper("quick", 1e-3))],
+    "an hour": lambda: [timeline(sleeper("slow", 3600.0))],
+    "41": lambda: [many(41)],
+    "151": lambda: [many(151)],
+}
+
+
+# --- looking at pictures
+
+
+def pixels(chart):
+    return np.asarray(Image.open(io.BytesIO(chart.png)).convert("RGB")).astype(int)
+
+
+def where(chart, colour):
+    """The dots of a colour, as an array of booleans."""
+    wanted = [int(colour[n : n + 2], 16) for n in (1, 3, 5)]
+    return np.abs(pixels(chart) - wanted).max(2) <= 6
+
+
+def rows_of_ink(dots):
+    """The largest patches of ink, as (top, bottom, left, right), from top to bottom."""
+    tall = dots.any(1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], tall.astype(int), [0]])))
+    found = []
+    for top, bottom in edges.reshape(-1, 2):
+        across = np.flatnonzero(dots[top:bottom].any(0))
+        found.append((top, bottom, across[0], across[-1] + 1))
+    return found
+
+
+def lanes_in(chart, colour=BLUE):
+    """The rows of that ink above the legend, whose swatch is the last."""
+    return rows_of_ink(where(chart, colour))[:-1]
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Every text that charts write, as (text, x, y)."""
+    texts, write = [], Canvas.text
+
+    def spy(self, x, y, text, *more):
+        texts.append((text, x, y))
+        write(self, x, y, text, *more)
+
+    monkeypatch.setattr(Canvas, "text", spy)
+    return texts
+
+
+def everything(written):
+    return " ".join(text for text, _, _ in written)
+
+
+# --- the forms of the states
+
+
+def three_states():
+    """Three seconds, one in each state: their dots in grey, cut from the picture."""
+    chart = draw(timeline(lane("a", (RUN, 1), (READY, 1), (WAIT, 1, "sleep"))))
+    top, bottom, left, right = lanes_in(chart)[0]
+    wide = right - left
+    grey = np.asarray(Image.open(io.BytesIO(chart.png)).convert("L")).astype(int)
+    inner = [slice(left + n * wide + 12, left + (n + 1) * wide - 12) for n in range(3)]
+    return [grey[top + 4 : bottom, part] for part in inner]
+
+
+def test_running_is_solid_ready_is_hatched_and_waiting_is_thin():
+    run, ready, wait = three_states()
+    assert run.std() < 3
+    assert ready.std() > 30
+    inked = (wait < 200).mean(1) > 0.9
+    assert 0 < inked.sum() <= len(inked) / 3
+
+
+def test_the_states_differ_in_grey():
+    run, ready, wait = three_states()
+    assert ready.mean() - run.mean() > 40
+    assert wait.mean() - ready.mean() > 20
+
+
+def test_every_ink_stands_out_from_the_paper():
+    """WCAG 1.4.11 asks for a contrast of 3; the orange gets it from its dark edge."""
+
+    def luminance(colour):
+        parts = np.array([int(colour[n : n + 2], 16) for n in (1, 3, 5)]) / 255
+        linear = np.where(
+            parts <= 0.04, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4
+        )
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    for colour in (BLUE, GREY, "#5C3D00"):
+        assert 1.05 / (luminance(colour) + 0.05) >= 3
+
+
+def test_a_step_of_50_microseconds_is_seen_in_a_minute():
+    chart = draw(timeline(sleeper("a", 60.0)))
+    ((top, bottom, *_),) = lanes_in(chart)
+    steps = where(chart, BLUE)[top:bottom].all(0)
+    assert steps.sum() >= 2 * 2 * DOTS
+
+
+def test_the_legend_names_only_what_occurs(written):
+    draw(timeline(sleeper("a", 1.0)))
+    assert "waiting" in everything(written)
+    assert "ready" not in everything(written)
+
+
+# --- time
+
+
+def test_several_timelines_share_one_axis():
+    short, long = timeline(lane("a", (RUN, 1.0))), timeline(lane("b", (RUN, 2.0)))
+    one, two = lanes_in(draw(short, long))
+    assert one[2] == two[2]
+    assert two[3] - two[2] == pytest.approx(2 * (one[3] - one[2]), abs=3)
+
+
+def test_a_lane_starts_when_it_was_born_and_stops_when_it_ended():
+    full, part = lanes_in(
+        draw(timeline(lane("a", (RUN, 4.0)), lane("b", (RUN, 2.0), born=1.0)))
+    )
+    wide = full[3] - full[2]
+    assert part[2] - full[2] == pytest.approx(wide / 4, abs=3)
+    assert full[3] - part[3] == pytest.approx(wide / 4, abs=3)
+
+
+def test_a_tiny_step_stays_within_its_lanes_life():
+    late = lane("b", (RUN, STEP), born=1.0 - STEP)
+    full, part = lanes_in(draw(timeline(lane("a", (RUN, 1.0)), late)))
+    assert part[3] <= full[3] + 1
+
+
+def test_the_axis_names_its_unit(written):
+    draw(timeline(sleeper("a", 2.0)))
+    assert "seconds" in everything(written)
+    written.clear()
+    draw(timeline(sleeper("a", 0.02)))
+    texts = [text for text, _, _ in written]
+    assert "ms" in texts
+    assert {"0", "10", "20"} <= set(texts)
+
+
+def test_a_timelines_length_stands_at_its_end(written):
+    draw(program(), timeline(sleeper("a", 1.0)))
+    places = {text: x for text, x, _ in written if text in ("2.0 s", "1.0 s")}
+    assert places["1.0 s"] < places["2.0 s"] - 100
+
+
+# --- many lanes
+
+
+def test_forty_lanes_have_each_a_label_and_a_reason(written):
+    draw(many(40))
+    texts = [text for text, _, _ in written]
+    assert {f"fetch-{n}" for n in range(40)} <= set(texts)
+    assert texts.count("sleep") == 40
+
+
+def test_beyond_forty_lanes_no_text_stands_inside(written):
+    draw(many(41))
+    texts = [text for text, _, _ in written]
+    assert {f"fetch-{n}" for n in range(41)} <= set(texts)
+    assert "sleep" not in texts
+
+
+@pytest.mark.parametrize("number", [1, 40, 41, 150])
+def test_every_lane_has_ink(number):
+    lanes = [lane(f"task {n}", (RUN, 1.0)) for n in range(number)]
+    assert len(lanes_in(draw(timeline(*lanes)))) == number
+
+
+def test_a_lane_that_never_ran_has_ink():
+    chart = draw(timeline(lane("a", (READY, STEP), outcome="cancelled"), elapsed=9.0))
+    assert where(chart, "#5C3D00").any()
+    chart = draw(timeline(lane("a"), elapsed=9.0))
+    assert where(chart, GREY).any()
+
+
+def test_ten_thousand_lanes_say_how_many_are_shown(written):
+    chart = draw(many(10_000))
+    assert "fetch × 10,000" in everything(written)
+    assert "3 of 10,000 tasks shown" in everything(written)
+    assert "0 of 10,000 tasks shown" in chart.text
+    assert chart.height < 600
+
+
+def test_those_that_failed_have_a_row_of_their_own(written):
+    lanes = [sleeper(f"fetch-{n}", 1.0, coroutine="fetch") for n in range(500)]
+    lanes[77] = sleeper("fetch-77", 0.5, coroutine="fetch", outcome="ValueError")
+    chart = draw(timeline(*lanes))
+    assert "fetch-77" in everything(written)
+    assert "✗ ValueError" in everything(written)
+    assert "✓ 499, ✗ 1 ValueError" in everything(written)
+    assert "499 done, 1 fail with ValueError" in chart.text
+    assert "fetch-77   waits for sleep 0.0–0.5 s, fails with ValueError" in chart.text
+
+
+def test_the_height_of_a_group_is_how_many_are_alive():
+    """A hundred end at 1 s and a hundred at 2 s: the area falls to one half."""
+    half = [sleeper(f"a{n}", 1.0 + n % 2, coroutine="fetch") for n in range(200)]
+    area = where(draw(timeline(*half)), "#C4C4C4")
+    swatch, tall = 18 * DOTS, area.sum(0)
+    tall = tall[tall > 0][swatch:]
+    assert tall[0] == pytest.approx(2 * tall[-4], abs=2)
+
+
+def test_a_group_that_stands_still_is_hatched():
+    held_up = (WAIT, 0.2, "sleep"), (READY, 0.8), (RUN, STEP)
+    lanes = [lane(f"a{n}", *held_up, coroutine="fetch") for n in range(200)]
+    assert where(draw(timeline(*lanes)), ORANGE).sum() > 10_000
+
+
+@pytest.mark.parametrize("parents", [10, 100])
+def test_groups_stay_few_and_leave_nobody_out(parents):
+    lanes = [
+        sleeper(f"t{n}", 1.0, parent=f"p{n % parents}", coroutine=f"c{n % parents}")
+        for n in range(1000)
+    ]
+    told = draw(timeline(*lanes)).text.splitlines()
+    counts = [
+        int(x.split("×")[1].split()[0].replace(",", "")) for x in told if "×" in x
+    ]
+    assert len(counts) <= 20
+    assert sum(counts) == 1000
+
+
+# --- what stands beside the lanes
+
+
+def test_children_are_indented_below_their_parents(written):
+    lanes = [sleeper("a", 1.0), sleeper("b", 1.0, parent="a")]
+    chart = draw(timeline(*lanes, sleeper("c", 1.0, parent="b")))
+    at = {text: x for text, x, _ in written}
+    assert at["a"] < at["b"] < at["c"]
+    assert "\n  b  " in chart.text
+    assert "\n    c  " in chart.text
+
+
+@pytest.mark.parametrize(
+    ("outcome", "mark", "words"),
+    [
+        ("ok", "✓", "done at 1.0 s"),
+        ("cancelled", "⊘ cancelled", "cancelled at 1.0 s"),
+        ("pending", "… pending", "not done"),
+        ("ValueError", "✗ ValueError", "fails with ValueError at 1.0 s"),
+    ],
+)
+def test_how_a_lane_ended_is_said(written, outcome, mark, words):
+    chart = draw(timeline(sleeper("a", 1.0, outcome=outcome)))
+    assert mark in [text for text, _, _ in written]
+    assert words in chart.text
+
+
+def test_what_was_printed_stands_at_its_moment_and_apart(written):
+    draw(program())
+    places = {text: (x, y) for text, x, y in written}
+    start1, start2 = places["func1: Start"], places["func2: Start"]
+    end1, end2 = places["func1: End"], places["func2: End"]
+    assert start1[0] == start2[0] < end2[0] < end1[0]
+    assert start1[1] < start2[1]
+    assert start1[1] == end2[1] == end1[1]
+
+
+def test_a_flood_of_printed_lines_is_counted(written):
+    lines = tuple(Printed(n / 1000, "a", f"line {n}") for n in range(1000))
+    chart = draw(timeline(sleeper("a", 1.0), printed=lines))
+    assert "and 976 more lines" in everything(written)
+    assert "and 960 more lines" in chart.text
+    assert chart.height < 700
+
+
+def test_a_band_marks_where_a_step_blocked_through_all_rows(written):
+    chart = draw(blocked())
+    down, across = np.nonzero(where(chart, BAND))
+    top, bottom, left, right = down.min(), down.max(), across.min(), across.max()
+    run, tea, _ = rows_of_ink(where(chart, BLUE))
+    assert (left, right) == (pytest.approx(run[2], abs=2), pytest.approx(run[3], abs=2))
+    assert top < run[0]
+    assert bottom > tea[1]
+    assert "blocked by cook, time.sleep(0.3), line 3" in everything(written)
+
+
+def test_findings_stand_in_the_picture_the_words_and_the_alternative(written):
+    story = timeline(sleeper("a", 1.0, outcome="pending"), never_awaited=("save",))
+    chart = draw(story)
+    assert len(story.findings) == 2
+    for sentence in story.findings:
+        assert f"→ {sentence}" in everything(written)
+        assert f"\n→ {sentence}" in chart.text
+        assert sentence in chart.alt
+
+
+def test_captions_are_keywords_with_spaces(written):
+    chart = draw(one_by_one=program(), together=blocked())
+    assert "one by one" in everything(written)
+    assert chart.text.startswith("one by one: 2.0 s, 2 tasks\n")
+    assert "\n\ntogether: 0.4 s, 2 tasks\n" in chart.text
+
+
+# --- words
+
+
+def test_the_program_in_words():
+    assert draw(program()).text.splitlines() == [
+        "2.0 s, 2 tasks",
+        "cell     waits for gather 0.0–2.0 s, done at 2.0 s",
+        "  func1  waits for sleep 0.0–2.0 s, done at 2.0 s",
+        "  func2  waits for sleep 0.0–1.0 s, done at 1.0 s",
+        "printed",
+        "  0.0 s  func1: Start",
+        "  0.0 s  func2: Start",
+        "  1.0 s  func2: End",
+        "  2.0 s  func1: End",
+    ]
+
+
+def test_a_blocked_loop_in_words():
+    text = draw(blocked()).text
+    assert "cook  waits for sleep 0.0–0.1 s, runs 0.1–0.4 s, done at 0.4 s" in text
+    assert "tea   waits for sleep 0.0–0.2 s, is held up 0.2–0.4 s, done" in text
+
+
+def test_a_recording_under_a_tenth_of_a_second_names_no_moments():
+    assert draw(timeline(sleeper("a", 0.003))).text == "under 0.1 s, 1 task\na  done"
+
+
+@given(st.floats(0, 0.03), st.floats(0, 0.03))
+@settings(max_examples=20, deadline=None)
+def test_the_program_reads_the_same_on_a_busy_machine(one, other):
+    assert draw(program(one)).text == draw(program(other)).text
+
+
+@st.composite
+def jittered(draw_from):
+    """The same lanes twice, the second time with every moment up to 30 ms late."""
+    tenths = st.lists(st.integers(1, 9), min_size=1, max_size=6)
+    exact, late = [], []
+    for name in ("a", "b", "c"):
+        edge, cuts, busy = 0.0, [], []
+        before = 0.0
+        for n, length in enumerate(draw_from(tenths)):
+            edge += length / 10
+            held_up = draw_from(st.floats(0, 0.02))
+            ran = draw_from(st.floats(0, 0.01))
+            reason = ("sleep", "Queue.get", "task tea")[n % 3]
+            cuts += [(WAIT, length / 10 - STEP, reason), (RUN, STEP)]
+            wait = edge - before
+            busy += [(WAIT, wait, reason), (READY, held_up), (RUN, ran)]
+            before = edge + held_up + ran
+        exact.append(lane(name, *cuts))
+        late.append(lane(name, *busy))
+    return timeline(*exact), timeline(*late)
+
+
+@given(jittered())
+@settings(max_examples=60, deadline=None)
+def test_the_words_do_not_depend_on_the_machine(both):
+    exact, late = both
+    assert draw(exact).text == draw(late).text
+
+
+# --- the object
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_a_notebook_gets_image_words_and_alternative(sample):
+    chart = draw(*SAMPLES[sample]())
+    data, metadata = DisplayFormatter().format(chart)
+    assert set(data) == {"image/png", "text/plain"}
+    assert data["text/plain"] == chart.text == repr(chart) == str(chart)
+    shown = metadata["image/png"]
+    assert shown["alt"] == chart.alt
+    assert 10 < len(shown["alt"]) <= 400
+    size = Image.open(io.BytesIO(chart.png)).size
+    assert size == (shown["width"] * DOTS, shown["height"] * DOTS)
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_nothing_runs_over_the_edge_of_the_paper(sample):
+    image = pixels(draw(*SAMPLES[sample]()))
+    frame = 8
+    inside = image[frame:-frame, frame:-frame]
+    assert (inside < 200).any()
+    image[frame:-frame, frame:-frame] = 255
+    assert (image == 255).all()
+
+
+def test_a_lessons_chart_is_small():
+    for chart in (draw(program()), draw(one=program(), two=blocked())):
+        assert len(chart.png) < 30_000
+        assert chart.width <= 800
+
+
+def test_an_empty_recording_says_so(written):
+    chart = draw(timeline(elapsed=0.2))
+    assert "no task ran here" in everything(written)
+    assert chart.text == "0.2 s, no tasks"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"), [([], "a list"), (None, "a NoneType"), (7, "an int")]
+)
+def test_a_wrong_argument_is_named(wrong, named):
+    expected = f"draw\\(\\) expects timelines, as record\\(\\) gives them; got {named}"
+    with pytest.raises(TypeError, match=expected):
+        draw(wrong)
+    with pytest.raises(TypeError, match=expected):
+        draw(program(), caption=wrong)
+
+
+def test_no_argument_at_all_is_an_error():
+    with pytest.raises(TypeError, match="at least one timeline"):
+        draw()
+
+
+def test_a_timeline_still_being_recorded_says_so():
+    with pytest.raises(RuntimeError, match="still being recorded"):
+        draw(Timeline())
+
+
+# --- leaving the reader's matplotlib alone
+
+
+def in_a_new_process(code):
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_importing_the_chart_loads_neither_matplotlib_nor_numpy():
+    code = "import sys, lessons_support.chart; print(*sys.modules, sep='\\n')"
+    loaded = in_a_new_process(code).split()
+    assert "lessons_support.words" in loaded
+    assert not {"matplotlib", "numpy"} & set(loaded)
+
+
+def test_drawing_never_imports_pyplot():
+    code = (
+        "import sys; from lessons_support.chart import draw\n"
+        "from lessons_support.timeline import Story, Timeline\n"
+        "draw(Timeline(lambda: Story(1.0)))\n"
+        "print('matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
+    )
+    assert in_a_new_process(code) == "True False"
+
+
+STYLE = {
+    "axes.facecolor": "black",
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 30,
+    "figure.facecolor": "black",
+    "font.family": "serif",
+    "font.size": 40,
+    "hatch.color": "red",
+    "hatch.linewidth": 9,
+    "patch.antialiased": False,
+    "patch.linewidth": 9,
+    "path.simplify_threshold": 1.0,
+    "path.sketch": (5, 100, 2),
+    "text.usetex": True,
+}
+
+
+def test_the_readers_style_neither_changes_nor_matters():
+    plain = draw(blocked()).png
+    with matplotlib.rc_context(STYLE):
+        before = dict(matplotlib.rcParams)
+        assert draw(blocked()).png == plain
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_threads_draw_the_same_chart():
+    plain = draw(program()).png
+    with ThreadPoolExecutor(4) as threads:
+        charts = threads.map(lambda _: draw(program()), range(12))
+        assert {x.png for x in charts} == {plain}
+
+
+def test_a_chart_keeps_neither_figure_nor_timeline():
+    story = program()
+    chart, gone = draw(story), weakref.ref(story)
+    del story
+    gc.collect()
+    assert gone() is None
+    assert isinstance(chart, Chart)
+    figure = sys.modules["matplotlib.figure"].Figure
+    assert not [x for x in gc.get_objects() if isinstance(x, figure)]

@@ -1,0 +1,231 @@
+"""The command line, tried on a small project that needs no network."""
+
+import ast
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "lessons_support"
+LIMIT = 60  # seconds until a command that hangs is ended
+STAND_IN = "stand_in-1-py3-none-any.whl"
+METADATA = {
+    "METADATA": "Metadata-Version: 2.1\nName: stand-in\nVersion: 1\n",
+    "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    "RECORD": "",
+}
+SET_UP = "Setting the course up"
+
+
+def make_project(folder):
+    """Write a clone whose JupyterLab and pytest are stand-ins that echo arguments."""
+    shutil.copytree(PACKAGE, folder / "lessons_support")
+    (folder / "notebooks").mkdir()
+    for lesson in "2.1-later.ipynb", "1.1-first.ipynb":
+        (folder / "notebooks" / lesson).touch()
+    (folder / "pyproject.toml").touch()
+    (folder / "requirements.txt").write_text(f"./{STAND_IN}\n")
+    with zipfile.ZipFile(folder / STAND_IN, "w") as wheel:
+        for name in "jupyterlab", "pytest":
+            program = f"import sys; print({name!r}, *sys.argv[1:]); sys.exit(7)"
+            wheel.writestr(f"{name}.py", program)
+        for name, text in METADATA.items():
+            wheel.writestr(f"stand_in-1.dist-info/{name}", text)
+    return folder
+
+
+def start(project, *arguments, python=None, **variables):
+    """Start the command line with the Python outside, as a learner does."""
+    environment = {name: os.environ[name] for name in os.environ if name[:3] != "PIP"}
+    environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", **variables}
+    return subprocess.Popen(
+        [python or sys._base_executable, *arguments],
+        cwd=project,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(project, *arguments, **options):
+    """Return the exit code of `-m lessons_support`, and all that it printed."""
+    return finish(start(project, "-m", "lessons_support", *arguments, **options))
+
+
+def finish(process):
+    try:
+        printed, _ = process.communicate(timeout=LIMIT)
+    finally:
+        process.kill()
+        process.wait()
+    return process.returncode, printed
+
+
+def one_sentence(printed):
+    return printed.strip().count("\n") == 0 and "Traceback" not in printed
+
+
+needs_pip = pytest.mark.skipif(
+    subprocess.run([sys._base_executable, "-m", "pip"], capture_output=True).returncode,
+    reason="the Python outside the environment has no pip",
+)
+
+
+@pytest.fixture
+def project(tmp_path):
+    return make_project(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory):
+    project = make_project(tmp_path_factory.mktemp("ready"))
+    code, printed = run(project, "test")
+    assert code == 7, printed
+    assert SET_UP in printed
+    return project
+
+
+@needs_pip
+def test_a_second_run_reuses_the_first(ready):
+    code, printed = run(ready, "test", "-k", "two words")
+    assert (code, printed) == (7, "pytest -k two words\n")
+
+
+@needs_pip
+def test_opening_shows_the_first_lesson(ready):
+    code, printed = run(ready, "--no-browser")
+    assert code == 7
+    assert printed.startswith(f"jupyterlab --ServerApp.root_dir={ready / 'notebooks'} ")
+    assert "default_url=/lab/tree/1.1-first.ipynb " in printed
+    assert printed.endswith("--no-browser\n")
+    assert run(ready, "open", "--no-browser") == (code, printed)
+
+
+@needs_pip
+def test_inside_the_environment_nothing_is_set_up(ready):
+    inside = ready / ".venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
+    mark = ready / ".venv" / "made-by-lessons-support"
+    stamp = mark.read_text()
+    mark.write_text("")
+    assert run(ready, "test", python=inside) == (7, "pytest\n")
+    mark.write_text(stamp)
+
+
+@needs_pip
+def test_a_new_lock_is_installed_afresh(ready):
+    left_over = ready / ".venv" / "left-over"
+    left_over.touch()
+    (ready / "requirements.txt").write_text(f"./{STAND_IN}  # renewed\n")
+    code, printed = run(ready, "test")
+    assert code == 7
+    assert SET_UP in printed
+    assert not left_over.exists()
+
+
+@needs_pip
+@pytest.mark.skipif(os.name == "nt", reason="a process group stands for the terminal")
+def test_an_interrupted_set_up_is_healed_by_the_next(project):
+    (project / "requirements.txt").write_text("never-answered\n")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(LIMIT)
+        index = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        options = {"PIP_NO_INDEX": "0", "PIP_INDEX_URL": index, "no_proxy": "*"}
+        process = start(project, "-m", "lessons_support", "test", **options)
+        connection, _ = silent.accept()
+        os.killpg(process.pid, signal.SIGINT)
+        code, printed = finish(process)
+        connection.close()
+    assert code == 130
+    assert printed.endswith("The set-up was stopped; the same line starts it again.\n")
+    assert "Traceback" not in printed
+    (project / "requirements.txt").write_text(f"./{STAND_IN}\n")
+    code, printed = run(project, "test")
+    assert code == 7
+    assert SET_UP in printed
+
+
+@needs_pip
+def test_two_first_runs_at_once_install_once(project):
+    both = [start(project, "-m", "lessons_support", "test") for _ in range(2)]
+    codes, printed = zip(*map(finish, both), strict=True)
+    assert codes == (7, 7), printed
+    assert sum(SET_UP in text for text in printed) == 1
+
+
+@needs_pip
+def test_without_a_network_one_sentence_says_what_to_do(project):
+    (project / "requirements.txt").write_text("not-to-be-had\n")
+    nowhere = {"PIP_NO_INDEX": "0", "PIP_INDEX_URL": "http://127.0.0.1:9/"}
+    code, printed = run(project, "test", PIP_RETRIES="0", **nowhere)
+    assert code == 1
+    assert "check the network, then run the same line again" in printed
+    assert one_sentence(printed.partition("\n")[2])
+
+
+def test_an_environment_of_somebody_else_is_left_alone(project):
+    theirs = project / ".venv" / "pyvenv.cfg"
+    theirs.parent.mkdir()
+    theirs.write_text("theirs")
+    code, printed = run(project, "test")
+    assert code == 1
+    assert "left as it is" in printed
+    assert one_sentence(printed)
+    assert [path.name for path in theirs.parent.iterdir()] == ["pyvenv.cfg"]
+    assert theirs.read_text() == "theirs"
+
+
+def test_without_pip_one_sentence_says_what_to_do(project):
+    # -S leaves out the folder in which pip would be.
+    code, printed = finish(start(project, "-S", "-m", "lessons_support"))
+    assert code == 1
+    assert "has no pip: install it" in printed
+    assert one_sentence(printed)
+    assert not (project / ".venv").exists()
+
+
+def test_help_and_a_wrong_word_set_nothing_up(project):
+    assert run(project, "--help")[0] == 0
+    assert run(project, "tset") == (1, "There is no command tset: see --help.\n")
+    assert not (project / ".venv").exists()
+
+
+PRETEND_TO_BE_OLD = """
+import runpy, sys
+sys.version_info = (3, 8, 18)
+runpy.run_module("lessons_support", run_name="__main__")
+"""
+
+
+def old_pythons():
+    """Yield this Python under an old number, and the old ones that are on the PATH."""
+    yield pytest.param([sys.executable, "-c", PRETEND_TO_BE_OLD], id="pretended")
+    for version in "2.7", "3.6", "3.7", "3.8", "3.9", "3.10":
+        found = shutil.which(f"python{version}")
+        if found and not subprocess.run([found, "-V"], capture_output=True).returncode:
+            yield pytest.param([found, "-m", "lessons_support"], id=version)
+
+
+@pytest.mark.parametrize("command", list(old_pythons()))
+def test_an_old_python_gets_one_sentence(command, project):
+    python, *arguments = command
+    code, printed = finish(start(project, *arguments, python=python))
+    assert code == 1
+    assert "needs Python 3.11 or newer and this is Python" in printed
+    assert one_sentence(printed)
+
+
+@pytest.mark.parametrize("name", ["__init__.py", "__main__.py"])
+def test_what_an_old_python_reads_first_has_no_new_syntax(name):
+    source = (PACKAGE / name).read_bytes()
+    assert source.isascii()
+    ast.parse(source, feature_version=(3, 4))
+    new = ast.JoinedStr, ast.AnnAssign, ast.NamedExpr, ast.AsyncFunctionDef
+    assert not [node for node in ast.walk(ast.parse(source)) if isinstance(node, new)]
