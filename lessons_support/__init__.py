@@ -1,10 +1,16 @@
-"""Watch what asyncio tasks really do, and draw it: record, span, draw.
+"""Watch what asyncio tasks really do, draw it, and judge it: the verbs of the lessons.
 
 Each verb is loaded at its first use, so that importing this package is quick. An old
 Python reads this file too, before it is told that it is too old.
 """
 
-_HOMES = {"record": "recorder", "span": "recorder", "draw": "chart"}
+_HOMES = {
+    "record": "recorder",
+    "rehearse": "rehearsal",
+    "span": "recorder",
+    "draw": "chart",
+    "check": "checks",
+}
 
 __all__ = sorted(_HOMES)
 
@@ -14,6 +20,7 @@ def __getattr__(name):
         raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
     from importlib import import_module
 
+    import_module(__name__ + ".stop_button").reach_awaiting_cells()
     return getattr(import_module("{}.{}".format(__name__, _HOMES[name])), name)
 
 

@@ -31,7 +31,11 @@ class Size(NamedTuple):
     reasons: bool = False
 
 
-LARGE, MEDIUM, SMALL = Size(28, 16, 4, 13, True), Size(20, 12, 3, 12), Size(10, 8, 2, 9)
+LARGE, MEDIUM, SMALL = (
+    Size(28, 16, 4, 13, True),
+    Size(20, 12, 3, 12),
+    Size(9, 7, 2, 8.5),
+)
 LOOP, MANY = Size(17, 9, 1, 12), Size(84, 54, 10, 13)
 
 

@@ -110,11 +110,11 @@ def _length(seconds: float) -> str:
 
 
 def _draw_culprits(canvas: Canvas, scale: Scale, timeline: Timeline, y: float) -> float:
-    """Who blocked the loop, above the band where it did."""
+    """Who blocked the loop, above the band where it did; the findings say where."""
     labels = []
-    for lane, start, _, where in timeline.blocked[:12]:
-        who = ", ".join(filter(None, (lane or "a callback", where)))
-        labels.append((scale(start) + 4, shortened(f"blocked by {who}", 360, 11)))
+    for lane, start, _, _ in timeline.blocked[:12]:
+        who = shortened(f"blocked by {lane or 'a callback'}", 200, 11)
+        labels.append((scale(start) + 4, who))
     for (_, text), (x, line) in zip(labels, packed(labels, y, 11, PLAIN), strict=True):
         canvas.text(x, line, text, 11, BROWN)
         y = max(y, line + 5)

@@ -6,6 +6,8 @@ import asyncio
 import sys
 import warnings
 from _thread import allocate_lock
+from collections.abc import Callable
+from contextlib import suppress
 from threading import get_ident
 from time import perf_counter
 from types import FunctionType
@@ -14,7 +16,7 @@ from typing import Any
 from lessons_support.log import Stretch, Words
 from lessons_support.story import Notes, tell
 from lessons_support.timeline import CANCELLED, OK, Timeline
-from lessons_support.watch import POST, WANTED, WATCHES, Watch, name_of
+from lessons_support.watch import POST, WANTED, WATCHES, Watch, hide_frame, name_of
 
 ACTIVE: list[Recording] = []
 """The recordings under way, in all threads."""
@@ -73,19 +75,23 @@ def watch_here() -> Watch | None:
 class Recording:
     """One ``with record()`` block: what it is interested in, from start to end."""
 
-    def __init__(self) -> None:
-        self.timeline = Timeline()
-        self.notes = Notes()
-        self.watches: list[tuple[Watch, int | None]] = []
+    clock: Callable[[], float] = perf_counter
+    quiet = False  # whether it keeps Python's own warnings from the reader
 
     def __enter__(self) -> Timeline:
-        self.thread = get_ident()
+        if self in ACTIVE:
+            raise RuntimeError(
+                "this recording is under way: call record() once a block"
+            )
         loop = asyncio._get_running_loop()
         if loop is not None and not isinstance(loop, asyncio.BaseEventLoop):
             raise TypeError(
                 "record() watches asyncio's own event loops; the one that runs here "
                 f"is a {type(loop).__module__}.{type(loop).__name__}"
             )
+        self.thread = get_ident()
+        self.timeline, self.notes = Timeline(), Notes()
+        self.watches: list[tuple[Watch, int | None]] = []
         with _lock:
             if not ACTIVE:
                 POST.take()
@@ -96,7 +102,7 @@ class Recording:
                 WANTED.append(self.watch)
             else:
                 self.watch(loop)
-        self.notes.start = perf_counter()
+        self.notes.start = self.clock()
         return self.timeline
 
     def watch(self, loop: Any) -> None:
@@ -105,13 +111,18 @@ class Recording:
             return
         watch = WATCHES.get(loop)
         if watch is None:
-            watch = Watch(loop)
+            watch = Watch(loop, self.clock)
             watch.attach()
+        self.clock = watch.clock
         self.watches.append((watch, watch.current))
+
+    def passes_on(self, text: str) -> str:
+        """What of a printed text is noted and shown: all of it."""
+        return text
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         notes = self.notes
-        notes.end = perf_counter()
+        notes.end = self.clock()
         with _lock:
             notes.views += [x.view(block, notes.end) for x, block in self.watches]
             notes.outcome = outcome_of(error)
@@ -133,18 +144,19 @@ class Span:
     """One ``with span(name)`` block."""
 
     def __init__(self, name: str) -> None:
-        self.stretch = Stretch(name)
+        self.name = name
 
     def __enter__(self) -> None:
-        watch = watch_here()
+        self.stretch, watch = Stretch(self.name), watch_here()
         if watch is not None:
             self.stretch.log, self.stretch.lane = watch.log, watch.current
         for recording in active_here():
             recording.notes.stretches.append(self.stretch)
-        self.stretch.start = perf_counter()
+        self.clock = watch.clock if watch else perf_counter
+        self.stretch.start = self.clock()
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        self.stretch.end = perf_counter()
+        self.stretch.end = self.clock()
         self.stretch.outcome = outcome_of(error)
 
 
@@ -157,11 +169,19 @@ class _Tee:
         stream.write = self
 
     def __call__(self, text: str) -> Any:
-        now, watch = perf_counter(), watch_here()
+        watch, here = watch_here(), active_here()
         log, lane = (watch.log, watch.current) if watch else (None, None)
-        for recording in active_here():
+        at = [recording.clock() for recording in here]
+        for recording in here:
+            text = recording.passes_on(text)
+        try:
+            written = self.write(text)
+        except BaseException as error:
+            hide_frame(error)
+            raise
+        for recording, now in zip(here, at, strict=True):
             recording.notes.words.append(Words(now, get_ident(), log, lane, text))
-        return self.write(text)
+        return written
 
     def remove(self) -> None:
         if vars(self.stream).get("write") is not self:
@@ -192,18 +212,20 @@ class _Listener:
 
     def listen_to(self, stream: Any) -> None:
         """Hear a stream, once; one that takes no attributes is left alone."""
-        if not any(tee.stream is stream for tee in self.tees) and hasattr(
-            stream, "__dict__"
-        ):
-            self.tees.append(_Tee(stream))
+        if not any(tee.stream is stream for tee in self.tees):
+            with suppress(AttributeError, TypeError):
+                self.tees.append(_Tee(stream))
 
     def unawaited(
         self, message: str, category: type[Warning], stacklevel: int, source: Any
     ) -> None:
-        for recording in active_here():
+        here = active_here()
+        for recording in here:
             recording.notes.never_awaited.append(
                 name_of(source).rpartition("<locals>.")[2]
             )
+        if any(recording.quiet for recording in here):
+            return
         warnings.warn(message, category, stacklevel=stacklevel + 1, source=source)
 
 

@@ -11,6 +11,7 @@ import linecache
 import sys
 import sysconfig
 from _thread import allocate_lock, start_new_thread
+from asyncio import Handle
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,10 @@ LIBRARIES = (
     str(Path(__file__).parent),
     "<frozen",
 )
+
+
+STEP = Handle._run.__code__
+"""Below it on the stack is who started the loop, which is not to blame."""
 
 
 class Place(NamedTuple):
@@ -47,9 +52,9 @@ def _cell(file: str) -> str | None:
 
 
 def place_of(thread: int) -> Place | None:
-    """The line of the reader's own code that a thread is at, innermost first."""
+    """The line of the reader's own code that a step is at, innermost first."""
     frame = sys._current_frames().get(thread)
-    while frame is not None:
+    while frame is not None and frame.f_code is not STEP:
         if not frame.f_code.co_filename.startswith(LIBRARIES):
             return Place(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import repeat
 from types import CodeType
 from typing import Any
 
-from lessons_support.log import Log, Piece, Reader, Stretch, View, Words
+from lessons_support.log import Log, Stretch, View, Words
+from lessons_support.reader import Reader
 from lessons_support.timeline import (
     BEFORE,
     BLOCK,
@@ -58,6 +62,11 @@ def tell(notes: Notes) -> Story:
     return _Teller(notes).story()
 
 
+def names(notes: Notes) -> dict[Key, str]:
+    """What each life of a recording is called."""
+    return _Teller(notes).names
+
+
 class _Teller:
     def __init__(self, notes: Notes) -> None:
         self.notes = notes
@@ -65,12 +74,19 @@ class _Teller:
 
     def story(self) -> Story:
         notes = self.notes
-        lanes = dict(self._task_lanes())
+        readers = [self._reader(view) for view in notes.views]
+        groups = [self._task_lanes(reader) for reader in readers]
+        lanes = {key: lane for group in groups for key, lane in group.items()}
         spans = [self._span_lane(x, lanes) for x in notes.stretches]
+        elapsed = self._seconds(notes.end)
+        ran = [
+            (tuple(group.values()), reader.others)
+            for group, reader in zip(groups, readers, strict=True)
+        ]
         return Story(
-            elapsed=self._seconds(notes.end),
+            elapsed=elapsed,
             lanes=_below_parents([*lanes.values(), *spans]),
-            loops=tuple(self._loop_lanes()),
+            loops=lambda: tuple(_loop_lanes(elapsed, ran)),
             blocked=tuple(sorted(self._blocked(), key=lambda x: x.start)),
             printed=tuple(self._printed()),
             never_awaited=tuple(notes.never_awaited),
@@ -107,13 +123,22 @@ class _Teller:
     def _name(self, log: Log | None, lane: int | None, default: Any = None) -> Any:
         return self.names.get((id(log), lane), default)
 
-    def _task_lanes(self) -> Iterator[tuple[Key, Lane]]:
-        readers = {id(x): Reader(x.log, x.upto) for x in self.notes.views}
-        for view, number in self._seen():
-            pieces = readers[id(view)].pieces(number, self.notes.end, view.running)
-            yield (id(view.log), number), self._lane(view, number, pieces)
+    def _reader(self, view: View) -> Reader:
+        notes, log = self.notes, view.log
+        wait = cache(lambda noted: self._waited_for(log, noted))
+        by = cache(lambda noted: self._named(log, noted))
+        seen = [lane for its_view, lane in self._seen() if its_view is view]
+        return Reader(view, seen, notes.start, notes.end, wait, by)
 
-    def _lane(self, view: View, number: int, pieces: list[Piece]) -> Lane:
+    def _task_lanes(self, reader: Reader) -> dict[Key, Lane]:
+        view = reader.view
+        return {
+            (id(view.log), number): self._lane(view, number, reader.intervals(number))
+            for its_view, number in self._seen()
+            if its_view is view
+        }
+
+    def _lane(self, view: View, number: int, cut: tuple[Interval, ...]) -> Lane:
         life, notes = view.log.lives[number], self.notes
         over = life.ended is not None and life.ended <= notes.end
         kind, outcome = TASK, life.outcome if over else PENDING
@@ -127,33 +152,26 @@ class _Teller:
             born=self._seconds(life.born),
             ended=self._seconds(life.ended if over else notes.end),
             outcome=outcome,
-            intervals=tuple(self._intervals(view.log, pieces)),
+            intervals=cut,
             kind=kind,
             coroutine=life.function,
         )
 
-    def _intervals(self, log: Log, pieces: list[Piece]) -> Iterator[Interval]:
-        """The pieces within the recording, in seconds; neighbours share their float."""
-        at = None
-        for state, start, end, reason in pieces:
-            if end <= self.notes.start or start >= self.notes.end:
-                continue
-            start_s = self._seconds(start) if at is None else at
-            at = self._seconds(end)
-            yield Interval(state, start_s, at, self._reason(log, state, reason))
+    def _named(self, log: Log, noted: Any) -> str:
+        """The task of that number, or the word that was noted."""
+        return self._name(log, noted, "") if type(noted) is int else noted or ""
 
-    def _reason(self, log: Log, state: str, reason: Any) -> str:
-        if type(reason) is CodeType:
-            name = reason.co_qualname
+    def _waited_for(self, log: Log, noted: Any) -> str:
+        if type(noted) is CodeType:
+            name = noted.co_qualname
             return IN_PLAIN_WORDS.get(name, name.lstrip("_"))
-        if type(reason) is int:
-            name = self._name(log, reason, "")
-            return f"task {name}".rstrip() if state == WAIT else name
-        return str(reason or "")
+        name = self._named(log, noted)
+        return f"task {name}".rstrip() if type(noted) is int else name
 
     def _span_lane(self, stretch: Stretch, lanes: dict[Key, Lane]) -> Lane:
         """A span shows what its task did meanwhile; elsewhere it counts as running."""
-        end = self.notes.end if stretch.end is None else stretch.end
+        over = stretch.end is not None and stretch.end <= self.notes.end
+        end = stretch.end if over else self.notes.end
         born, ended = self._seconds(stretch.start), self._seconds(end)
         task = lanes.get((id(stretch.log), stretch.lane))
         intervals = [Interval(RUN, born, ended)]
@@ -168,40 +186,10 @@ class _Teller:
             parent=task.name if task else None,
             born=born,
             ended=ended,
-            outcome=stretch.outcome if stretch.end else PENDING,
+            outcome=stretch.outcome if over else PENDING,
             intervals=tuple(intervals),
             kind=SPAN,
         )
-
-    def _loop_lanes(self) -> Iterator[Lane]:
-        for number, view in enumerate(self.notes.views, 1):
-            name = "event loop" if number == 1 else f"event loop ({number})"
-            intervals, at = [], 0.0
-            for start, end, lane in self._ran(view):
-                if start > at:
-                    intervals.append(Interval(WAIT, at, start))
-                who = self._name(view.log, lane, "")
-                intervals.append(Interval(RUN, max(start, at), end, who))
-                at = end
-            elapsed = self._seconds(self.notes.end)
-            if at < elapsed:
-                intervals.append(Interval(WAIT, at, elapsed))
-            yield Lane(name, None, 0.0, elapsed, OK, tuple(intervals), LOOP)
-
-    def _ran(self, view: View) -> list[tuple[float, float, int | None]]:
-        """What ran on the loop, one after another, without what ran inside it."""
-        notes, steps, ran = self.notes, view.log.steps, []
-        for i in range(0, view.upto, 4):
-            lane, begin, end = steps[i : i + 3]
-            if end <= notes.start or begin >= notes.end or begin == end:
-                continue
-            while ran and ran[-1][0] >= self._seconds(begin) and begin >= notes.start:
-                ran.pop()
-            ran.append((self._seconds(begin), self._seconds(end), lane))
-        lane, since = view.running
-        if since:
-            ran.append((self._seconds(since), self._seconds(notes.end), lane))
-        return ran
 
     def _blocked(self) -> Iterator[Blocked]:
         """The steps that blocked the loop, but for the kernel's own."""
@@ -250,3 +238,35 @@ def _below_parents(lanes: list[Lane]) -> tuple[Lane, ...]:
         ordered.append(lane)
         waiting += children[lane.name][::-1]
     return tuple(ordered)
+
+
+def _loop_lanes(
+    elapsed: float, ran: list[tuple[tuple[Lane, ...], array[float]]]
+) -> Iterator[Lane]:
+    """A lane for each loop, from the lanes of its tasks and what else it ran."""
+    for number, (lanes, others) in enumerate(ran, 1):
+        name = "event loop" if number == 1 else f"event loop ({number})"
+        intervals, at = [], 0.0
+        for start, end, who in _in_turn(lanes, others):
+            if end > at:
+                if start > at:
+                    intervals.append(Interval(WAIT, at, start))
+                intervals.append(Interval(RUN, max(start, at), end, who))
+                at = end
+        if at < elapsed:
+            intervals.append(Interval(WAIT, at, elapsed))
+        yield Lane(name, None, 0.0, elapsed, OK, tuple(intervals), LOOP)
+
+
+def _in_turn(
+    lanes: tuple[Lane, ...], others: array[float]
+) -> list[tuple[float, float, str]]:
+    """What a loop ran: from, to, and the task's name ("" for all others)."""
+    ran = [
+        (i.start, i.end, lane.name)
+        for lane in lanes
+        for i in lane.intervals
+        if i.state == RUN
+    ]
+    ran += zip(others[::2], others[1::2], repeat(""))
+    return sorted(ran)

@@ -97,6 +97,35 @@ class Blocked(NamedTuple):
     where: str
 
 
+class Call(NamedTuple):
+    """One call of an async function that a rehearsed function was given.
+
+    ``lane`` is the task that ran it, from ``start`` to ``end`` (seconds); ``where`` the
+    line that called. ``needs`` are the numbers of the earlier calls that it may have
+    had to wait for, because something may have been passed on from them.
+    """
+
+    name: str
+    lane: str
+    start: float
+    end: float
+    where: str
+    needs: tuple[int, ...] = ()
+
+
+class Stopped(NamedTuple):
+    """Why a rehearsal was stopped: nobody could go on, or somebody went on for ever.
+
+    ``why`` is "stuck", "endless" (it awaited again and again), "busy" (it computed) or
+    "unstoppable"; ``after`` the limit that was reached, as in "5.0 s"; ``who`` the
+    lanes concerned, each with what it waited for ("" if it ran) and the line it was at.
+    """
+
+    why: str
+    after: str
+    who: tuple[tuple[str, str, str], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Lane:
     """One task from birth to end, in intervals that follow each other without a gap.
@@ -105,7 +134,8 @@ class Lane:
     block; "before" for a task that existed when the recording began; "span" for a
     stretch named by ``span``; "loop" for the event loop. ``outcome`` is "ok",
     "cancelled", "pending", or the class name of the exception that ended it. A
-    pending lane goes on after ``ended``, where the recording stops.
+    pending lane goes on after ``ended``, where the recording stops. Of lanes that end
+    at the same moment, the one with the lower ``turn`` was first.
     """
 
     name: str
@@ -116,6 +146,7 @@ class Lane:
     intervals: tuple[Interval, ...]
     kind: str = TASK
     coroutine: str = ""
+    turn: int = 0
 
     def seconds(self, *states: str) -> float:
         """How long the lane was in any of these states, in seconds."""
@@ -127,17 +158,23 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """All that a recording holds; a `Timeline` answers questions from it."""
+    """All that a recording holds; a `Timeline` answers questions from it.
+
+    The loops' lanes repeat what the tasks' lanes say, so they are made when asked for.
+    """
 
     elapsed: float
     lanes: tuple[Lane, ...] = ()
-    loops: tuple[Lane, ...] = ()
+    loops: Callable[[], tuple[Lane, ...]] = tuple
     blocked: tuple[Blocked, ...] = ()
     printed: tuple[Printed, ...] = ()
     never_awaited: tuple[str, ...] = ()
     never_retrieved: tuple[str, ...] = ()
     result: Any = None
     exception: BaseException | None = None
+    awaitable: bool = True
+    calls: tuple[Call, ...] = ()
+    stopped: Stopped | None = None
 
 
 class Timeline:
@@ -173,10 +210,10 @@ class Timeline:
         """The lanes of tasks and spans: each below the one that started it."""
         return self._story.lanes
 
-    @property
+    @cached_property
     def loops(self) -> tuple[Lane, ...]:
         """The event loops' lanes: ``run`` with the name of what ran, or ``wait``."""
-        return self._story.loops
+        return self._story.loops()
 
     @property
     def blocked(self) -> tuple[Blocked, ...]:
@@ -214,6 +251,21 @@ class Timeline:
         return self._story.exception
 
     @property
+    def awaitable(self) -> bool:
+        """Whether what the rehearsed function gave back could be awaited."""
+        return self._story.awaitable
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """The calls of the async functions that a rehearsed function was given."""
+        return self._story.calls
+
+    @property
+    def stopped(self) -> Stopped | None:
+        """Why the rehearsal did not come to its end, or None if it did."""
+        return self._story.stopped
+
+    @property
     def findings(self) -> tuple[str, ...]:
         """What the recording shows, in plain sentences."""
         from lessons_support.findings import findings  # it reads this module
@@ -244,7 +296,7 @@ class Timeline:
         done = [
             x for x in self.lanes if x.kind in (TASK, SPAN) and x.outcome != PENDING
         ]
-        return [x.name for x in sorted(done, key=lambda x: x.ended)]
+        return [x.name for x in sorted(done, key=lambda x: (x.ended, x.turn))]
 
     @property
     def most_in_flight(self) -> int:

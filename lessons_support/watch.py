@@ -16,6 +16,7 @@ import sys
 from asyncio import events, futures, locks, tasks
 from collections import Counter
 from collections.abc import Callable
+from functools import wraps
 from threading import get_ident
 from time import perf_counter
 from types import CoroutineType, MethodType, SimpleNamespace
@@ -45,6 +46,10 @@ CFuture = getattr(futures, "_CFuture", futures.Future)
 Gathering = tasks._GatheringFuture
 Entering = locks._ContextManagerMixin.__aenter__.__code__
 PY_STEPS = (PyTask._Task__step, PyTask._Task__wakeup)
+SHUTDOWN = {
+    asyncio.BaseEventLoop.shutdown_asyncgens.__code__,
+    asyncio.BaseEventLoop.shutdown_default_executor.__code__,
+}
 
 
 def _type_of_first_step() -> type | None:
@@ -102,7 +107,7 @@ def noting(asyncio_run: Callable[[Any], None]) -> Callable[[Any], None]:
     task's step by its type; what else a task lends to the loop (its ``cancel``, say)
     goes by another name.
     """
-    clock, limit = perf_counter, BLOCKED_AFTER
+    limit = BLOCKED_AFTER
     first_step, builtin, method = FirstStep, type(len), MethodType
 
     def _run(self: Any) -> None:
@@ -128,9 +133,13 @@ def noting(asyncio_run: Callable[[Any], None]) -> Callable[[Any], None]:
             watch.interrupted()
         outer, outer_since = watch.current, watch.since
         watch.current = lane
+        clock = watch.clock
         watch.since = begin = clock()
         try:
             asyncio_run(self)
+        except BaseException as error:  # an interrupt or an exit, on its way out
+            hide_frame(error)
+            raise
         finally:
             end = clock()
             watch.current, watch.since = outer, outer_since
@@ -163,6 +172,20 @@ WANTED: list[Callable[[Any], None]] = []
 """Who is told of a loop that nobody watches, and may watch it."""
 
 
+def hide_frame(error: BaseException) -> None:
+    """Take the frame that has caught an exception off its traceback.
+
+    A bare ``raise`` afterwards does not put it back, so nobody sees us.
+    """
+    error.__traceback__ = error.__traceback__.tb_next
+
+
+def hide_frames(stack: list[Any] | None) -> None:
+    """Take us off the stack that asyncio's debug mode keeps of who made an object."""
+    if stack:
+        stack[:] = [x for x in stack if x.filename != __file__]
+
+
 def name_of(coroutine: Any) -> str:
     """The qualified name of the function that a coroutine runs."""
     return getattr(coroutine, "__qualname__", None) or type(coroutine).__name__
@@ -177,14 +200,20 @@ def behind_the_scenes(coroutine: Any) -> bool:
     if frame is None:
         return False
     package = frame.f_globals.get("__name__", "").partition(".")[0]
-    return package == "asyncio" or ("ipykernel" in sys.modules and package in KERNEL)
+    of_kernel = "ipykernel" in sys.modules and package in KERNEL
+    return of_kernel or frame.f_code in SHUTDOWN
 
 
 class Watch:
     """The watch over one loop, from `attach` to `detach`, and its log."""
 
-    def __init__(self, loop: asyncio.BaseEventLoop) -> None:
+    def __init__(
+        self,
+        loop: asyncio.BaseEventLoop,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
         self.loop = loop
+        self.clock = clock
         self.thread = get_ident()
         self.log = Log()
         self.note = self.log.steps.extend
@@ -194,7 +223,7 @@ class Watch:
         self.adopted = False
         self.nudge: asyncio.Handle | None = None
         self.samples: list[tuple[float, Place]] = []
-        self.offset = perf_counter() - loop.time()
+        self.offset = clock() - loop.time()
 
     # Coming and going.
 
@@ -238,12 +267,14 @@ class Watch:
 
     def _has_own(self, name: str) -> bool:
         """Whether the loop has a method of its own in place of its class's."""
-        method = getattr(self.loop, name)
-        return getattr(method, "__func__", None) is not getattr(type(self.loop), name)
+        # A method of the class is bound anew at each look. (Its __dict__ would tell,
+        # but see `attach`.)
+        first, second = getattr(self.loop, name), getattr(self.loop, name)
+        return first is second and first is not getattr(type(self.loop), name, None)
 
     def _adopt(self) -> None:
         """Take in the tasks there are, and the step that is under way."""
-        now = perf_counter()
+        now = self.clock()
         current = asyncio.current_task(self.loop)
         for task in asyncio.all_tasks(self.loop):
             lane = self.meet(task)
@@ -259,27 +290,41 @@ class Watch:
     # Hooks: each notes something and calls what was there before.
 
     def _noting_wakes(self, call_soon: Callable[..., Any]) -> Callable[..., Any]:
-        clock, lane_of, wakes = perf_counter, self.lane_of, self.log.wakes
+        clock, lane_of, wakes = self.clock, self.lane_of, self.log.wakes
         first_step = FirstStep
 
+        @wraps(call_soon)
         def _call_soon(callback: Any, args: Any, context: Any) -> Any:
             if type(callback) is not first_step:
                 lane = lane_of.get(id(getattr(callback, "__self__", None)))
                 if lane is not None:
                     wakes.extend((lane, clock()))
-            return call_soon(callback, args, context)
+            handle = call_soon(callback, args, context)
+            if handle._source_traceback:
+                hide_frames(handle._source_traceback)
+            return handle
 
         return _call_soon
 
     def _noting_births(self, create_task: Callable[..., Any]) -> Callable[..., Any]:
         loop = self.loop
 
-        def hooked(coroutine: Any, *args: Any, **options: Any) -> Any:
-            if loop._task_factory is not None or "eager_start" in options:
-                return self._maybe_eager(create_task, coroutine, args, options)
-            born = perf_counter()
-            task = create_task(coroutine, *args, **options)
-            self._know(task, self._expect(coroutine, self.current, born))
+        @wraps(create_task)
+        def hooked(coro: Any, *args: Any, **options: Any) -> Any:
+            try:
+                if WATCHES.get(loop) is not self:  # somebody kept us after `detach`
+                    return create_task(coro, *args, **options)
+                if loop._task_factory is not None or "eager_start" in options:
+                    task = self._maybe_eager(create_task, coro, args, options)
+                else:
+                    born = self.clock()
+                    task = create_task(coro, *args, **options)
+                    self._know(task, self._expect(coro, self.current, born))
+            except BaseException as error:
+                hide_frame(error)
+                raise
+            if loop._debug:
+                hide_frames(getattr(task, "_source_traceback", None))
             return task
 
         return hooked
@@ -288,23 +333,25 @@ class Watch:
         self, create_task: Callable[..., Any], coroutine: Any, args: Any, options: Any
     ) -> Any:
         """An eager task takes its first step, inside its parent's, at its birth."""
-        outer, begin = (self.current, self.since), perf_counter()
+        outer, begin = (self.current, self.since), self.clock()
         lane = self._expect(coroutine, self.current, begin)
         self.current, self.since = lane, begin
         try:
             task = create_task(coroutine, *args, **options)
-        except BaseException:
+        except BaseException as error:
             self.log.lives[lane].hidden = True
+            hide_frame(error)
             raise
         finally:
             self.current, self.since = outer
         self._know(task, lane)
         if getattr(coroutine, "cr_suspended", False) or task.done():
-            end = perf_counter()
+            end = self.clock()
             self.note((lane, begin, end, self._after(lane, task, end)))
         return task
 
     def _noting_complaints(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(handler)
         def call_exception_handler(context: dict[str, Any]) -> None:
             message = context.get("message")
             if message == "Task exception was never retrieved":
@@ -322,7 +369,7 @@ class Watch:
     def meet(self, task: Any) -> int:
         """The number of a task that was not seen when it was created."""
         coroutine = None if task.done() else task.get_coro()
-        lane = self._expect(coroutine, None, perf_counter())
+        lane = self._expect(coroutine, None, self.clock())
         self._know(task, lane)
         return lane
 
@@ -339,6 +386,9 @@ class Watch:
 
     def finished(self, future: Any) -> int | None:
         """The number of a task that has ended, if that is what this object is."""
+        # Where a task has gone, a future may stand now.
+        if not isinstance(future, (CTask, PyTask)):
+            return None
         lane = self.lane_of.get(id(future))
         return None if lane is None or lane >= 0 else ~lane
 
@@ -371,7 +421,7 @@ class Watch:
         Otherwise it is a loop run inside a step, and the step will go on.
         """
         if self.adopted:
-            lane, now = self.current, perf_counter()
+            lane, now = self.current, self.clock()
             task = self.log.lives[lane].task()
             after = ENDED if task is None else self._after(lane, task, now)
             self.note((lane, self.since, now, after))

@@ -28,6 +28,7 @@ from lessons_support.timeline import (
     Story,
     Timeline,
 )
+from lessons_support.words import tenths
 
 STEP = 50e-6
 BLUE, ORANGE, GREY, BAND = "#0072B2", "#F2B33D", "#8C8C8C", "#F9E0D3"
@@ -124,7 +125,7 @@ def where(chart, colour):
 
 
 def rows_of_ink(dots):
-    """The largest patches of ink, as (top, bottom, left, right), from top to bottom."""
+    """The patches of ink, as (top, bottom, left, right), from top to bottom."""
     tall = dots.any(1)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], tall.astype(int), [0]])))
     found = []
@@ -304,15 +305,34 @@ def test_the_height_of_a_group_is_how_many_are_alive():
     """A hundred end at 1 s and a hundred at 2 s: the area falls to one half."""
     half = [sleeper(f"a{n}", 1.0 + n % 2, coroutine="fetch") for n in range(200)]
     area = where(draw(timeline(*half)), "#C4C4C4")
-    swatch, tall = 18 * DOTS, area.sum(0)
-    tall = tall[tall > 0][swatch:]
-    assert tall[0] == pytest.approx(2 * tall[-4], abs=2)
+    top, bottom, _, right = max(rows_of_ink(area), key=lambda x: x[1] - x[0])
+    tall = area[top:bottom].sum(0)
+    assert tall[right // 2] > 40 * DOTS
+    assert tall[right - 20] == pytest.approx(tall[right // 2] / 2, abs=2)
 
 
-def test_a_group_that_stands_still_is_hatched():
+def test_a_group_that_is_held_up_is_hatched_as_high_as_it_is_large():
     held_up = (WAIT, 0.2, "sleep"), (READY, 0.8), (RUN, STEP)
     lanes = [lane(f"a{n}", *held_up, coroutine="fetch") for n in range(200)]
-    assert where(draw(timeline(*lanes)), ORANGE).sum() > 10_000
+    rows = rows_of_ink(where(draw(timeline(*lanes)), ORANGE))
+    assert max(bottom - top for top, bottom, *_ in rows) > 40 * DOTS
+
+
+def test_a_cell_is_not_counted_as_a_task():
+    lanes = [sleeper(f"fetch-{n}", 1.0, coroutine="fetch") for n in range(200)]
+    text = draw(timeline(sleeper("cell", 1.0, kind="block"), *lanes)).text
+    assert text.startswith("1.0 s, 200 tasks")
+    assert "0 of 200 tasks shown" in text
+
+
+def test_a_loop_of_many_short_steps_does_not_look_busy():
+    """Two pixels for each of 500 steps would hide that the loop rests 9 ms in 10."""
+    steps = [(RUN, 0.001), (WAIT, 0.009)] * 500
+    loop = lane("event loop", *steps, kind="loop")
+    chart = draw(timeline(sleeper("a", 4.99), loops=lambda: (loop,)))
+    top, bottom, left, right = lanes_in(chart)[0]
+    assert right - left > 1000
+    assert bottom - top <= 2 * DOTS
 
 
 @pytest.mark.parametrize("parents", [10, 100])
@@ -382,7 +402,7 @@ def test_a_band_marks_where_a_step_blocked_through_all_rows(written):
     assert (left, right) == (pytest.approx(run[2], abs=2), pytest.approx(run[3], abs=2))
     assert top < run[0]
     assert bottom > tea[1]
-    assert "blocked by cook, time.sleep(0.3), line 3" in everything(written)
+    assert "blocked by cook" in everything(written)
 
 
 def test_findings_stand_in_the_picture_the_words_and_the_alternative(written):
@@ -427,6 +447,30 @@ def test_a_blocked_loop_in_words():
 
 def test_a_recording_under_a_tenth_of_a_second_names_no_moments():
     assert draw(timeline(sleeper("a", 0.003))).text == "under 0.1 s, 1 task\na  done"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0.979, 9), (0.98, 10), (1.0, 10), (1.079, 10), (1.081, 11)]
+)
+def test_a_moment_may_come_late_but_hardly_early(seconds, told):
+    assert tenths(seconds) == told
+
+
+def test_short_stretches_are_left_out_of_the_words():
+    forty_ms = lane("a", (WAIT, 0.95, "sleep"), (RUN, 0.04), (WAIT, 1.0, "Event.wait"))
+    same_tenth = lane("a", (WAIT, 1.0, "sleep"), (RUN, 0.06), (WAIT, 1.0, "Event.wait"))
+    for told in (forty_ms, same_tenth):
+        assert "runs" not in draw(timeline(told)).text
+
+
+def test_waits_for_the_same_are_one_stretch_however_many_steps_lie_between():
+    cuts = [(WAIT, 0.01, "sleep"), (RUN, STEP)] * 100
+    assert "a  waits for sleep 0.0–1.0 s, done" in draw(timeline(lane("a", *cuts))).text
+
+
+def test_the_alternative_tells_the_findings_first():
+    story = blocked()
+    assert draw(story).alt.startswith(f"Chart. {story.findings[0]} 0.4 s, 2 tasks.")
 
 
 @given(st.floats(0, 0.03), st.floats(0, 0.03))

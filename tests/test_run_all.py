@@ -7,25 +7,18 @@ kernel drop the cells that wait behind it. Only a run of this kind sees it.
 
 import ast
 import asyncio
-import os
-import tempfile
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 
 import pytest
-from jupyter_client.manager import AsyncKernelManager
+from kernels import kernel, side_by_side
 from lessons import FOLDER, NOTEBOOKS, lesson, read
 from nbformat import v4
 
-SIDE_BY_SIDE = 4  # lessons mostly wait, so more kernels than cores pay
-START_LIMIT = 60  # seconds until a kernel answers
 RUN_LIMIT = 180  # seconds for all cells of one notebook
 FAULT_LIMIT = 8  # seconds for notebooks of which some would hang for ever
-
-# Sockets in a folder of their own: kernels that start side by side race for TCP ports.
-TRANSPORT = "ipc" if os.name == "posix" else "tcp"
 
 # Names the tasks on the kernel's loop; its own are there before the first cell.
 TASKS = "[task.get_coro().__qualname__ for task in __import__('asyncio').all_tasks()]"
@@ -52,26 +45,6 @@ class Run:
 
 
 # --- running
-
-
-@asynccontextmanager
-async def kernel(folder):
-    """A fresh kernel with this Python, gone at the end whatever happens."""
-    with tempfile.TemporaryDirectory(prefix="run-") as sockets:
-        manager = AsyncKernelManager(
-            kernel_name="python3",
-            transport=TRANSPORT,
-            connection_file=str(Path(sockets, "kernel.json")),
-        )
-        await manager.start_kernel(cwd=str(folder))
-        client = manager.client()
-        client.start_channels()
-        try:
-            await client.wait_for_ready(timeout=START_LIMIT)
-            yield client
-        finally:
-            client.stop_channels()
-            await manager.shutdown_kernel(now=True)
 
 
 def queue(client, cell):
@@ -134,17 +107,6 @@ async def run_all(lesson, limit=RUN_LIMIT):
         return Run(tuple(progress.values()), tuple(strays), tuple(left))
 
 
-async def side_by_side(lessons, limit=RUN_LIMIT):
-    """A run of each lesson, or the exception that it ended with."""
-    places = asyncio.Semaphore(SIDE_BY_SIDE)
-
-    async def one(lesson):
-        async with places:
-            return await run_all(lesson, limit)
-
-    return await asyncio.gather(*map(one, lessons), return_exceptions=True)
-
-
 # --- judging
 
 
@@ -184,7 +146,7 @@ def runs(request):
     """The runs of all notebooks that are asked for, by path."""
     asked = [item for item in request.session.items if uses_runs(item)]
     paths = sorted({item.callspec.params["path"] for item in asked})
-    results = asyncio.run(side_by_side(map(read, paths)))
+    results = asyncio.run(side_by_side(run_all, map(read, paths)))
     return dict(zip(paths, results, strict=True))
 
 
@@ -247,7 +209,7 @@ def lesson_of(*sources, tags=()):
 def faulty():
     """What is found in each of the faulty notebooks."""
     lessons = [lesson_of(*sources) for sources, _ in FAULTS.values()]
-    results = asyncio.run(side_by_side(lessons, FAULT_LIMIT))
+    results = asyncio.run(side_by_side(partial(run_all, limit=FAULT_LIMIT), lessons))
     return dict(zip(FAULTS, map(complaints, lessons, results), strict=True))
 
 
