@@ -23,12 +23,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, wraps
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 from lessons_support.sampler import LIBRARIES, Place
 
 MOST_CALLS, MOST_PARTS, DEPTH = 50, 500, 4
 """Beyond so many calls, and so many parts of a value, everything needs everything."""
+
+ALWAYS = float("-inf")
+"""Before any moment: what was there from the beginning has been there since then."""
 
 CATCHES = {"CHECK_EXC_MATCH", "WITH_EXCEPT_START"}
 
@@ -102,30 +105,57 @@ class Calls:
         """For each call the numbers of the earlier ones that it may have needed."""
         if len(self.asked) > MOST_CALLS:
             return [tuple(range(n)) for n in range(len(self.asked))]
-        kept = list(parts(result))
+        held = list(parts(result))
+        known = [self._known(asked, held) for asked in self.asked]
         return [
-            tuple(n for n in range(number) if not self._free(number, n, kept))
+            tuple(n for n in range(number) if not _free(known[number], known[n]))
             for number in range(len(self.asked))
         ]
 
-    def _free(self, later: int, earlier: int, kept: list[Any]) -> bool:
-        """Whether a call could plainly have begun when an earlier one did."""
-        one, other = self.asked[later], self.asked[earlier]
-        if (one.name, one.question) == (other.name, other.question):
-            return False
-        answer = list(parts(other.answer))
-        return (
-            not any(_among(x, answer) for x in one.question)
-            and all(self._at_hand(x, one, other.start) for x in one.question)
-            and _kept(one, kept)
-            and _kept(other, kept)
-            and not any(branches(code) for code in one.codes)
-        )
+    def _known(self, asked: Asked, held: list[Any]) -> _Known:
+        free = _kept(asked, held) and not any(map(branches, asked.codes))
+        since = max((self._since(x, asked) for x in asked.question), default=ALWAYS)
+        return _Known(asked, free, since, list(parts(asked.answer)))
 
-    def _at_hand(self, value: Any, asked: Asked, when: float) -> bool:
-        known = [*self.given, *(x.co_consts for x in asked.codes)]
-        known += [x.answer for x in self.asked if x.end is not None and x.end <= when]
-        return any(_among(value, parts(x)) for x in known)
+    def _since(self, value: Any, asked: Asked) -> float:
+        """Since when an argument was at hand."""
+        if any(_among(value, parts(x)) for x in self.given):
+            return ALWAYS
+        if any(_among(value, parts(x.co_consts)) for x in asked.codes):
+            return ALWAYS
+        ends = (
+            x.end
+            for x in self.asked
+            if x.end is not None
+            and x.end <= asked.start
+            and _among(value, parts(x.answer))
+        )
+        return min(ends, default=float("inf"))
+
+
+class _Known(NamedTuple):
+    """What decides whether a call needed another: ``free`` if it may need none.
+
+    Its arguments were at hand ``since`` a moment; ``answer`` is its answer in parts.
+    """
+
+    asked: Asked
+    free: bool
+    since: float
+    answer: list[Any]
+
+
+def _free(later: _Known, earlier: _Known) -> bool:
+    """Whether a call could plainly have begun when an earlier one did."""
+    one, other = later.asked, earlier.asked
+    again = one.name == other.name and _equal(one.question, other.question)
+    return (
+        later.free
+        and earlier.free
+        and later.since <= other.start
+        and not again
+        and not any(_among(x, earlier.answer) for x in one.question)
+    )
 
 
 def _mark(function: Any) -> None:

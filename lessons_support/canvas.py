@@ -21,6 +21,7 @@ from PIL import Image
 
 from lessons_support.letters import PLAIN, outline
 
+LARGE = 2_000_000  # dots; a larger image is not worth the time to squeeze it
 PER_INCH, DOTS = 100, 2  # CSS pixels to an inch, and image dots to a CSS pixel
 
 
@@ -99,10 +100,11 @@ def _compressed(canvas: FigureCanvasAgg, inks: list[Ink]) -> bytes:
     """The canvas as a PNG of the inks' colours alone, an eighth of the size of all."""
     size, pixels = canvas.get_width_height(), canvas.buffer_rgba()
     image = Image.frombuffer("RGBA", size, pixels, "raw", "RGBA", 0, 1).convert("RGB")
-    palette = Image.new("P", (1, 1))
+    palette, file = Image.new("P", (1, 1)), BytesIO()
     palette.putpalette(_palette(inks))
-    file = BytesIO()
-    image.quantize(palette=palette, dither=Image.Dither.NONE).save(file, "PNG", compress_level=9)
+    image = image.quantize(palette=palette, dither=Image.Dither.NONE)
+    small = image.width * image.height < LARGE
+    image.save(file, "PNG", compress_level=9 if small else 6)
     return file.getvalue()
 
 

@@ -629,6 +629,32 @@ def test_an_async_method_is_watched_too():
     assert sentence.startswith("Three waits came one after another and took 4.5 s")
 
 
+def test_arguments_and_results_that_cannot_be_compared_do_no_harm():
+    class Touchy:
+        def __eq__(self, other):
+            raise RuntimeError("do not compare me")
+
+        __hash__ = None
+
+        def __getattr__(self, name):
+            raise RuntimeError("do not look at me")
+
+    async def ask(thing):
+        await asyncio.sleep(1)
+        return Touchy()
+
+    trial = rehearsed(
+        """
+        async def both(ask, things):
+            return [await ask(thing) for thing in things]
+        """,
+        ask,
+        [Touchy(), Touchy()],
+    )
+    assert len(trial.result) == 2
+    assert len(trial.findings) <= 1
+
+
 def test_calls_are_told_with_their_times():
     calls = rehearsed("""
         async def fetch_all(fetch, pages):

@@ -8,6 +8,7 @@ import warnings
 from textwrap import dedent, indent
 
 import pytest
+from kernels import kernel
 from learners import FILE, PAGES, answer, fetch, rehearsed
 
 from lessons_support.recorder import record
@@ -424,6 +425,48 @@ def test_ten_megabytes_are_kept_in_bounds(capsys):
     trial = rehearse(flood)
     assert sum(len(x.text) for x in trial.printed) <= MOST_PRINTED + 10
     assert len(capsys.readouterr().out) <= MOST_PRINTED + 10
+
+
+IN_A_KERNEL = """
+from lessons_support import check, draw, rehearse
+import asyncio
+
+async def chat(one, two):
+    print("begin")
+    return [await two(3), await two(4)]
+
+async def double(number):
+    print("double", number)
+    await asyncio.sleep(1)
+    return 2 * number
+
+trial = rehearse(chat, double, double)
+check(trial.result == [6, 8], "doubles")
+print(*trial.findings)
+"""
+
+
+def test_in_a_notebook_the_cell_shows_what_is_printed_and_names_itself(tmp_path):
+    texts = []
+
+    def note(message):
+        if message["msg_type"] in ("stream", "error"):
+            texts.append(message["content"].get("text") or str(message["content"]))
+
+    async def cell():
+        async with kernel(tmp_path) as client:
+            await client.execute_interactive(
+                IN_A_KERNEL, timeout=90, output_hook=note, store_history=True
+            )
+
+    asyncio.run(cell())
+    lines = "".join(texts).splitlines()
+    assert lines[:4] == ["begin", "double 3", "double 4", "✓ doubles"]
+    assert lines[4] == (
+        "Two waits came one after another and took 2.0 s, their sum: return "
+        "[await two(3), await two(4)] (cell In[1], line 6). "
+        "Side by side they take 1.0 s, the longest."
+    )
 
 
 # --- nothing stays behind

@@ -16,7 +16,7 @@ VERBS = "from lessons_support import record, rehearse"
 
 
 async def stopped(folder, first, then, within):
-    """What a cell replies to Stop within so many seconds, and what the next one does."""
+    """What a cell replies to Stop in so many seconds, and what the next one does."""
     async with kernel(folder) as client:
         await client.execute_interactive(f"import asyncio\n{first}", timeout=60)
         client.execute(then)
