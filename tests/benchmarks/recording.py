@@ -91,7 +91,7 @@ def seconds(program, way, clock) -> float:
 
 
 def ratio(program, way) -> float:
-    """The median of watched / bare, and how many pairs it is of."""
+    """The median of watched / bare, of up to seven pairs."""
     clock, _ = PROGRAMS[program]
     begin, ratios = time.monotonic(), []
     while len(ratios) < PAIRS and (not ratios or time.monotonic() - begin < LIMIT):
