@@ -27,6 +27,7 @@ from lessons_support.timeline import (
     Stopped,
     Timeline,
 )
+from lessons_support.words import clock
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 MOST_NAMES = 3
@@ -201,7 +202,8 @@ def _stood_still(blocked: tuple[Blocked, ...]) -> Iterator[str]:
         in_all = " in all" if len(steps) > 1 else ""
         names = _listed(list(dict.fromkeys(x.lane or "a callback" for x in steps)))
         who = ", ".join(filter(None, (names, steps[0].where)))
-        yield f"The loop stood still{times} {total:.1f} s{in_all}: {who}."
+        length = clock(total) or "under 0.1 s"
+        yield f"Nobody else could run{times} {length}{in_all}: {who}."
 
 
 def _never_awaited(names: tuple[str, ...]) -> Iterator[str]:

@@ -291,7 +291,7 @@ def test_a_blocked_loop_is_told_once_for_each_line():
                 return page.upper()
             return await asyncio.gather(*[work(page) for page in pages])
     """)
-    assert sentence.startswith("The loop stood still 3 times, 0.3 s in all: work, ")
+    assert sentence.startswith("Nobody else could run 3 times, 0.3 s in all: work, ")
 
 
 def test_a_right_answer_with_a_stray_pause_has_that_finding_only():
@@ -301,7 +301,7 @@ def test_a_right_answer_with_a_stray_pause_has_that_finding_only():
             return await asyncio.gather(*[fetch(page) for page in pages])
     """).findings
     assert sentence == (
-        "The loop stood still for 0.2 s: fetch_all, "
+        "Nobody else could run for 0.2 s: fetch_all, "
         "time.sleep(0.2) (answer.py, line 2)."
     )
 
@@ -689,7 +689,7 @@ def test_a_recording_tells_who_blocked_and_where():
 
     [sentence] = asyncio.run(cell()).findings
     assert sentence.startswith(
-        "The loop stood still for 0.1 s: cell, time.sleep(0.1) ("
+        "Nobody else could run for 0.1 s: cell, time.sleep(0.1) ("
     )
 
 
@@ -700,16 +700,16 @@ def test_steps_that_block_at_different_lines_are_told_apart():
         Blocked("", 0.5, 0.6, ""),
     )
     assert told(blocked=steps) == (
-        "The loop stood still for 0.3 s: soup, stir().",
-        "The loop stood still for 0.2 s: egg, peel().",
-        "The loop stood still for 0.1 s: a callback.",
+        "Nobody else could run for 0.3 s: soup, stir().",
+        "Nobody else could run for 0.2 s: egg, peel().",
+        "Nobody else could run for 0.1 s: a callback.",
     )
 
 
 def test_many_culprits_are_counted():
     steps = tuple(Blocked(f"pan-{n}", n, n + 0.1, "stir()") for n in range(5))
     assert told(blocked=steps) == (
-        "The loop stood still 5 times, 0.5 s in all: "
+        "Nobody else could run 5 times, 0.5 s in all: "
         "pan-0, pan-1, pan-2 and 2 more, stir().",
     )
 
