@@ -17,6 +17,7 @@ from lessons_support.words import Row, rows
 WIDTH, MARGIN, INDENT = 800, 14, 14
 LABELS, BESIDE, MOST_BESIDE, LEAST_AXIS = 230, 14, 90, 330
 MOST_PRINTED, MOST_STEPS = 24, 400
+SHORTEST = 0.001  # seconds on the axis of a recording in which no time passes
 UP_TO_LARGE, UP_TO_SMALL, LONGEST = 40, 150, 3
 MARKS = {OK: "✓", CANCELLED: "⊘ cancelled", PENDING: "… pending"}
 
@@ -95,7 +96,7 @@ def scale_of(panels: list[Panel]) -> Scale:
     """The axis between the widest label and the widest text beyond its end."""
     ends = [x.timeline.elapsed for x in panels]
     ends += [lane.ended for x in panels for lane in x.timeline.lanes]
-    span = max(*ends, 1e-6, 0.0)
+    span = max(*ends, SHORTEST)
     labels = [_label_width(x, row) for x in panels for row in (*x.loops, *x.rows)]
     left = MARGIN + max([72, *labels]) + BESIDE
     room = WIDTH - MARGIN - left
