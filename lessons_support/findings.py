@@ -121,6 +121,11 @@ ADVICE = (
     ),
     (
         TypeError,
+        r"'?(list|tuple|set|dict|generator)'? (?:object )?can't be (?:used|awaited)",
+        "await takes one awaitable, but got a {}. Give what is in it to gather",
+    ),
+    (
+        TypeError,
         r"'?(\w+)'? (?:object )?can't be (?:used|awaited)",
         "What you await is of type {}. Make the function that gives it async def",
     ),
