@@ -117,7 +117,8 @@ ADVICE = (
     (
         TypeError,
         "An asyncio.Future, a coroutine or an awaitable is required",
-        "Only what an async def gives can be awaited. Make the function async def",
+        "gather takes what the call of an async def gives, "
+        "not a function that was not called, nor a result that was awaited already",
     ),
     (
         TypeError,

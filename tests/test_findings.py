@@ -192,8 +192,9 @@ WRONG = {
             return await asyncio.gather(*pages)
         """,
         [
-            "Only what an async def gives can be awaited. Make the function async "
-            "def: (answer.py, line 2)."
+            "gather takes what the call of an async def gives, not a function that "
+            "was not called, nor a result that was awaited already: "
+            "(answer.py, line 2)."
         ],
     ),
     "waits for ever": (
