@@ -27,7 +27,7 @@ from lessons_support.timeline import (
     Stopped,
     Timeline,
 )
-from lessons_support.words import clock
+from lessons_support.words import clock, many
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 MOST_NAMES = 3
@@ -178,7 +178,7 @@ def _not_run(timeline: Timeline) -> tuple[str, ...]:
         return tuple(_never_awaited((*made, *timeline.never_awaited)))
     if promises := sum(map(isfuture, held)):
         return (
-            f"You returned {_many(promises, 'promise')}, not results: "
+            f"You returned {many(promises, 'promise')}, not results: "
             "await each Future before you return.",
         )
     return ()
@@ -320,10 +320,6 @@ def _colon(where: str) -> str:
 def _listed(names: list[str]) -> str:
     more = len(names) - MOST_NAMES
     return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def seconds(time: float) -> str:

@@ -9,14 +9,13 @@ import traceback
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from types import FrameType
 from typing import Any
 
 from lessons_support.apart import Apart, Stop
 from lessons_support.calls import Calls, Noted, parts
 from lessons_support.fastforward import Clock, Endless, FastForwardLoop, Stuck
 from lessons_support.recorder import Recording
-from lessons_support.sampler import LIBRARIES, Place
+from lessons_support.sampler import LIBRARIES, Place, place_in
 from lessons_support.story import Key, Notes, names, tell
 from lessons_support.timeline import (
     PENDING,
@@ -88,7 +87,7 @@ class _Rehearsal(Recording):
         work = Apart(self._play, at_last=self._close_loop)
         try:
             if not work.ended(self.limit + GRACE):
-                place, lane = _place(work.frame()), self._current()
+                place, lane = place_in(work.frame()), self._current()
                 why = "busy" if work.stop() else "unstoppable"
                 self.halt = why, "", [(lane, place)]
         finally:
@@ -289,15 +288,6 @@ def _let_go(error: BaseException | None) -> None:
         for part in getattr(error, "exceptions", ()):
             _let_go(part)
         error = error.__cause__ or error.__context__
-
-
-def _place(frame: FrameType | None) -> Place | None:
-    """The innermost line of the learner's own code."""
-    while frame is not None:
-        if not frame.f_code.co_filename.startswith(LIBRARIES):
-            return Place(frame.f_code.co_filename, frame.f_lineno)
-        frame = frame.f_back
-    return None
 
 
 def _suspended_at(task: asyncio.Task[Any]) -> Place | None:

@@ -14,6 +14,7 @@ from _thread import allocate_lock, start_new_thread
 from asyncio import Handle
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 TICK = 0.02
@@ -52,8 +53,12 @@ def _cell(file: str) -> str | None:
 
 
 def place_of(thread: int) -> Place | None:
-    """The line of the reader's own code that a step is at, innermost first."""
-    frame = sys._current_frames().get(thread)
+    """The line of the reader's own code that a thread's step is at."""
+    return place_in(sys._current_frames().get(thread))
+
+
+def place_in(frame: FrameType | None) -> Place | None:
+    """The line of the reader's own code that a frame's step is at, innermost first."""
     while frame is not None and frame.f_code is not STEP:
         if not frame.f_code.co_filename.startswith(LIBRARIES):
             return Place(frame.f_code.co_filename, frame.f_lineno)
