@@ -7,6 +7,69 @@ import pytest
 
 # Section → heading in its notebook → what the document says, in its own words.
 STATEMENTS = {
+    "1.1": {
+        "All pans on the stove": [
+            "allows multiple tasks to be executed concurrently",
+            "reduce overall application execution time",
+        ],
+        "Who works in the background?": [
+            "Instead of waiting for a single task to finish, "
+            "other tasks can run in the background",
+        ],
+        "A thousand pans": [
+            "improves resource utilization",
+        ],
+    },
+    "1.2": {
+        "A call runs nothing": [
+            "immediately returns a coroutine object",
+        ],
+        "Awaited, or begun as a task": [
+            "allowing the function to run concurrently with other tasks",
+        ],
+        "Await steps aside": [
+            "pause its execution until the awaited asynchronous operation completes",
+            "enables other tasks to run concurrently while waiting",
+        ],
+        "A Future is an order ticket": [
+            "represents the result of an asynchronous operation "
+            "that has not yet completed",
+            "tracks the operation's state and provides access to the result "
+            "once the operation is complete",
+            "hold either the final result or an exception, "
+            "regardless of success or failure",
+        ],
+        "Callbacks: told when it is there": [
+            "Allows setting callbacks to be executed after the operation completes",
+        ],
+    },
+    "2.1": {
+        "From def to async def": [
+            "Asynchronous functions are defined with async def",
+        ],
+        "One calls the other": [
+            "return a coroutine object when invoked",
+        ],
+        "With no await at all": [
+            "can include await expressions",
+        ],
+    },
+    "2.2": {
+        "One await below another": [
+            "suspends the execution of the current coroutine "
+            "until the awaited operation",
+        ],
+        "What may be awaited": [
+            "which must be awaitable",
+            "Typically, the awaited operation is another asynchronous function",
+        ],
+    },
+    "2.3": {
+        "The entry point": [
+            "the entry point for running asynchronous programs",
+            "runs the provided coroutine until it finishes",
+        ],
+    },
     "2.4": {
         "The document's program": [
             "runs multiple coroutines concurrently and waits until all of them "
