@@ -183,9 +183,7 @@ def _not_run(timeline: Timeline) -> tuple[str, ...]:
             "await it before you return.",
         )
     if isfuture(result):
-        return (
-            "You returned a Future, not its result. Await it before you return.",
-        )
+        return ("You returned a Future, not its result. Await it before you return.",)
     held = _held(result)
     if made := [_name(x) for x in held if inspect.iscoroutine(x)]:
         return tuple(_never_awaited((*made, *timeline.never_awaited)))

@@ -122,10 +122,7 @@ WRONG = {
         async def fetch_all(fetch, pages):
             return asyncio.gather(*[fetch(page) for page in pages])
         """,
-        [
-            "You returned a Future, not its result. Await it before "
-            "you return."
-        ],
+        ["You returned a Future, not its result. Await it before you return."],
     ),
     "tasks handed back": (
         """
@@ -312,7 +309,7 @@ def test_a_blocked_loop_is_told_once_for_each_line():
                 return page.upper()
             return await asyncio.gather(*[work(page) for page in pages])
     """)
-    assert sentence.startswith("Nobody else could run for 0.3 s in all, 3 times: work, ")
+    assert sentence.startswith("Nobody else could run for 0.3 s in all, 3 times: work")
 
 
 def test_a_right_answer_with_a_stray_pause_has_that_finding_only():
