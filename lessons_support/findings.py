@@ -10,16 +10,14 @@ import re
 from asyncio import isfuture
 from collections import Counter
 from collections.abc import Iterator
-from itertools import pairwise, takewhile
-from textwrap import shorten
-from traceback import walk_tb
-from types import FrameType
+from itertools import pairwise
 from typing import Any
 
 from lessons_support import calls
-from lessons_support.sampler import LIBRARIES, Place
+from lessons_support.sampler import place_raised
 from lessons_support.timeline import (
     BLOCK,
+    FIRST_LOOP,
     SPAN,
     TASK,
     Blocked,
@@ -28,10 +26,10 @@ from lessons_support.timeline import (
     Stopped,
     Timeline,
 )
-from lessons_support.words import clock, many
+from lessons_support.words import clock, in_brief, many
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
-MOST_NAMES, LONGEST_MESSAGE = 3, 200
+MOST_NAMES = 3
 
 
 def findings(timeline: Timeline) -> tuple[str, ...]:
@@ -92,7 +90,8 @@ def _failed(timeline: Timeline) -> tuple[str, ...]:
     error = timeline.exception
     if error is None:
         return ()
-    where = _where(error)
+    place = place_raised(error, above=calls.__file__)
+    where = str(place) if place else ""
     for kind, pattern, advice in ADVICE:
         if isinstance(error, kind) and (found := re.search(pattern, str(error))):
             return (f"{advice.format(*found.groups())}{_colon(where)}.",)
@@ -101,10 +100,9 @@ def _failed(timeline: Timeline) -> tuple[str, ...]:
 
 def _told(error: BaseException, timeline: Timeline) -> str:
     name = next((x.name for x in timeline.lanes if x.kind == BLOCK), "The function")
-    said = shorten(str(error), LONGEST_MESSAGE, placeholder=" …")
-    what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    what = in_brief(error)
     if isinstance(error, BaseExceptionGroup):
-        inner = [f"{type(x).__name__}: {x}" for x in error.exceptions]
+        inner = [in_brief(x) for x in error.exceptions]
         what = f"an {type(error).__name__} that holds {_listed(inner)}"
     after = f" after {seconds(timeline.elapsed)}" if timeline.elapsed > 0.005 else ""
     return f"{name} failed{after} with {what}"
@@ -152,21 +150,6 @@ ADVICE = (
     ),
 )
 """An exception, what it says, and what helps; {} is what the pattern's group found."""
-
-
-def _where(error: BaseException) -> str:
-    """The innermost line of the learner's own code in a traceback."""
-    places = [
-        Place(frame.f_code.co_filename, line)
-        for frame, line in takewhile(_of_learner, walk_tb(error.__traceback__))
-        if not frame.f_code.co_filename.startswith(LIBRARIES)
-    ]
-    return str(places[-1]) if places else ""
-
-
-def _of_learner(step: tuple[FrameType, int]) -> bool:
-    """Whether a traceback is still above the functions that the lesson gave."""
-    return step[0].f_code.co_filename != calls.__file__
 
 
 # --- a rehearsal that gave something else than a result
@@ -219,7 +202,9 @@ def _stood_still(blocked: tuple[Blocked, ...]) -> Iterator[str]:
         names = _listed(list(dict.fromkeys(x.lane or "a callback" for x in steps)))
         who = ", ".join(filter(None, (names, steps[0].where)))
         length = clock(total) or "under 0.1 s"
-        yield f"Nobody else could run for {length}{times}: {who}."
+        loop = steps[0].loop
+        there = f" on {loop}" if loop not in ("", FIRST_LOOP) else ""
+        yield f"Nobody else{there} could run for {length}{times}: {who}."
 
 
 def _never_awaited(names: tuple[str, ...]) -> Iterator[str]:

@@ -88,7 +88,7 @@ class Panel(NamedTuple):
 
 def arrange(caption: str, timeline: Timeline) -> Panel:
     """The rows of one timeline."""
-    loops = [Row(x.name or "event loop", 0, (x,)) for x in timeline.loops]
+    loops = [Row(x.name, 0, (x,)) for x in timeline.loops]
     return Panel(caption, timeline, loops, rows(timeline, UP_TO_SMALL, LONGEST))
 
 

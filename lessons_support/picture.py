@@ -85,7 +85,7 @@ def _draw_panel(canvas: Canvas, scale: Scale, panel: Panel, y: float) -> float:
     else:
         bottom = y + len(places) * LOOP.pitch + 30
         canvas.text(scale.left + 8, bottom - 12, "no task ran here", 13, GREY)
-    _draw_bands(canvas, scale, timeline, top, bottom)
+    _draw_bands(canvas, scale, panel, places, top, bottom)
     _draw_rows(canvas, scale, places)
     bottom = _draw_printed(canvas, scale, timeline, places, bottom)
     _draw_grid(canvas, scale, timeline, top, bottom)
@@ -112,7 +112,7 @@ def _length(seconds: float) -> str:
 def _draw_culprits(canvas: Canvas, scale: Scale, timeline: Timeline, y: float) -> float:
     """Who blocked the loop, above the band where it did; the findings say where."""
     labels = []
-    for lane, start, _, _ in timeline.blocked[:12]:
+    for lane, start, *_ in timeline.blocked[:12]:
         who = shortened(f"blocked by {lane or 'a callback'}", 200, 11)
         labels.append((scale(start) + 4, who))
     for (_, text), (x, line) in zip(labels, packed(labels, y, 11, PLAIN), strict=True):
@@ -122,11 +122,23 @@ def _draw_culprits(canvas: Canvas, scale: Scale, timeline: Timeline, y: float) -
 
 
 def _draw_bands(
-    canvas: Canvas, scale: Scale, timeline: Timeline, top: float, bottom: float
+    canvas: Canvas,
+    scale: Scale,
+    panel: Panel,
+    places: list[Place],
+    top: float,
+    bottom: float,
 ) -> None:
-    """A band through all rows wherever a step blocked the loop."""
-    for _, start, end, _ in timeline.blocked:
-        canvas.bars(BAND, scale(start), scale(end), top, bottom)
+    """A band through the rows of a loop wherever a step blocked it."""
+    for _, start, end, _, loop in panel.timeline.blocked:
+        left, right = scale(start), scale(end)
+        if len(panel.loops) == 1:
+            canvas.bars(BAND, left, right, top, bottom)
+            continue
+        for place in places:
+            if any(loop in (x.name, x.loop) for x in place.row.lanes):
+                edge = place.middle - place.size.pitch / 2
+                canvas.bars(BAND, left, right, edge, edge + place.size.pitch)
 
 
 def _draw_grid(

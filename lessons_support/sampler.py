@@ -13,7 +13,9 @@ import sysconfig
 from _thread import allocate_lock, start_new_thread
 from asyncio import Handle
 from collections.abc import Callable
+from itertools import takewhile
 from pathlib import Path
+from traceback import walk_tb
 from types import FrameType
 from typing import NamedTuple
 
@@ -64,6 +66,17 @@ def place_in(frame: FrameType | None) -> Place | None:
             return Place(frame.f_code.co_filename, frame.f_lineno)
         frame = frame.f_back
     return None
+
+
+def place_raised(error: BaseException, above: str = "") -> Place | None:
+    """The innermost line of the reader's own code that an exception came from.
+
+    What is called from the file ``above``, further in, does not count.
+    """
+    steps = ((x.f_code.co_filename, line) for x, line in walk_tb(error.__traceback__))
+    outer = [Place(*step) for step in takewhile(lambda x: x[0] != above, steps)]
+    own = [place for place in outer if not place.file.startswith(LIBRARIES)]
+    return own[-1] if own else None
 
 
 class Sampler:

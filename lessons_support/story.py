@@ -17,6 +17,7 @@ from lessons_support.timeline import (
     BEFORE,
     BLOCK,
     BLOCKED_AFTER,
+    FIRST_LOOP,
     LOOP,
     OK,
     PENDING,
@@ -36,8 +37,12 @@ IN_PLAIN_WORDS = {
     "Barrier.__aenter__": "Barrier.wait",
     "as_completed.<locals>._wait_for_one": "as_completed",
     "_AsCompletedIterator._wait_for_one": "as_completed",
+    "AsyncIOBackend.run_sync_in_worker_thread": "thread",
 }
-"""What a reader calls a function of asyncio, where its own name is another."""
+"""What a reader calls a function that waits, where its own name is another."""
+
+PLUMBING = "anyio._"
+"""So begin the names of the tasks by which an HTTP client opens a connection."""
 
 
 @dataclass(slots=True)
@@ -70,6 +75,7 @@ def names(notes: Notes) -> dict[Key, str]:
 class _Teller:
     def __init__(self, notes: Notes) -> None:
         self.notes = notes
+        self.loops = {id(x.log): _loop(n) for n, x in enumerate(notes.views)}
         self.names = self._names()
 
     def story(self) -> Story:
@@ -102,7 +108,8 @@ class _Teller:
             for lane, life in enumerate(view.log.lives):
                 gone = life.ended is not None and life.ended < self.notes.start
                 late = life.born > self.notes.end
-                if lane == view.block or not (life.hidden or gone or late):
+                hidden = life.hidden or life.name.startswith(PLUMBING)
+                if lane == view.block or not (hidden or gone or late):
                     yield view, lane
 
     def _names(self) -> dict[Key, str]:
@@ -140,8 +147,7 @@ class _Teller:
 
     def _lane(self, view: View, number: int, cut: tuple[Interval, ...]) -> Lane:
         life, notes = view.log.lives[number], self.notes
-        over = life.ended is not None and life.ended <= notes.end
-        kind, outcome = TASK, life.outcome if over else PENDING
+        kind, outcome = TASK, life.outcome if life.over(notes.end) else PENDING
         if life.born < notes.start:
             kind = BEFORE
         if number == view.block:
@@ -150,11 +156,12 @@ class _Teller:
             name=self._name(view.log, number),
             parent=self._name(view.log, life.parent),
             born=self._seconds(life.born),
-            ended=self._seconds(life.ended if over else notes.end),
+            ended=self._seconds(notes.end if life.ended is None else life.ended),
             outcome=outcome,
             intervals=cut,
             kind=kind,
             coroutine=life.function,
+            loop=self.loops[id(view.log)],
         )
 
     def _named(self, log: Log, noted: Any) -> str:
@@ -189,6 +196,7 @@ class _Teller:
             outcome=stretch.outcome if over else PENDING,
             intervals=tuple(intervals),
             kind=SPAN,
+            loop=task.loop if task else "",
         )
 
     def _blocked(self) -> Iterator[Blocked]:
@@ -198,7 +206,8 @@ class _Teller:
                 name = self._name(view.log, lane, "")
                 start, stop = self._seconds(begin), self._seconds(end)
                 if stop - start > BLOCKED_AFTER and (name or (lane is None and place)):
-                    yield Blocked(name, start, stop, str(place or ""))
+                    loop = self.loops[id(view.log)]
+                    yield Blocked(name, start, stop, str(place or ""), loop)
 
     def _printed(self) -> list[Printed]:
         """The lines, put together from what was written bit by bit."""
@@ -240,12 +249,16 @@ def _below_parents(lanes: list[Lane]) -> tuple[Lane, ...]:
     return tuple(ordered)
 
 
+def _loop(number: int) -> str:
+    """What the event loops are called: the first one is that of the block."""
+    return f"{FIRST_LOOP} ({number + 1})" if number else FIRST_LOOP
+
+
 def _loop_lanes(
     elapsed: float, ran: list[tuple[tuple[Lane, ...], array[float]]]
 ) -> Iterator[Lane]:
     """A lane for each loop, from the lanes of its tasks and what else it ran."""
-    for number, (lanes, others) in enumerate(ran, 1):
-        name = "event loop" if number == 1 else f"event loop ({number})"
+    for number, (lanes, others) in enumerate(ran):
         intervals, at = [], 0.0
         for start, end, who in _in_turn(lanes, others):
             if end > at:
@@ -255,7 +268,7 @@ def _loop_lanes(
                 at = end
         if at < elapsed:
             intervals.append(Interval(WAIT, at, elapsed))
-        yield Lane(name, None, 0.0, elapsed, OK, tuple(intervals), LOOP)
+        yield Lane(_loop(number), None, 0.0, elapsed, OK, tuple(intervals), LOOP)
 
 
 def _in_turn(

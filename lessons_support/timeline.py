@@ -26,6 +26,7 @@ STATES = (RUN, READY, WAIT)
 
 OK, CANCELLED, PENDING = "ok", "cancelled", "pending"  # or an exception's class name
 TASK, BLOCK, BEFORE, SPAN, LOOP = "task", "block", "before", "span", "loop"
+FIRST_LOOP = "event loop"
 
 BLOCKED_AFTER = 0.05
 """A step longer than this, in seconds, has kept everybody else from running."""
@@ -88,13 +89,15 @@ class Blocked(NamedTuple):
     """A step that kept the loop from everybody else for longer than 50 ms.
 
     ``lane`` is the culprit's name ("" for a plain callback), ``where`` the line that
-    blocked: its code and its file or cell, or "" where it could not be seen.
+    blocked: its code and its file or cell, or "" where it could not be seen. ``loop``
+    is the name of the event loop's lane.
     """
 
     lane: str
     start: float
     end: float
     where: str
+    loop: str = ""
 
 
 class Call(NamedTuple):
@@ -135,7 +138,8 @@ class Lane:
     stretch named by ``span``; "loop" for the event loop. ``outcome`` is "ok",
     "cancelled", "pending", or the class name of the exception that ended it. A
     pending lane goes on after ``ended``, where the recording stops. Of lanes that end
-    at the same moment, the one with the lower ``turn`` was first.
+    at the same moment, the one with the lower ``turn`` was first. ``loop`` is the name
+    of the event loop that runs it, "" for none.
     """
 
     name: str
@@ -147,6 +151,7 @@ class Lane:
     kind: str = TASK
     coroutine: str = ""
     turn: int = 0
+    loop: str = ""
 
     def seconds(self, *states: str) -> float:
         """How long the lane was in any of these states, in seconds."""

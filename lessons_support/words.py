@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from reprlib import Repr
+from textwrap import shorten
 from typing import Any
 
 from lessons_support.timeline import (
@@ -30,6 +31,7 @@ from lessons_support.timeline import (
 
 LANES_IN_FULL, STRETCHES_IN_FULL, PRINTED_IN_FULL = 40, 8, 40
 MOST_GROUPS, MOST_FAILED = 20, 10
+LONGEST_MESSAGE = 200
 TOO_SHORT = 0.05
 SHORT = Repr()
 SHORT.maxlist = SHORT.maxtuple = SHORT.maxdict = 8
@@ -273,3 +275,9 @@ def _from_to(start: float, end: float) -> str:
 def many(number: int, noun: str) -> str:
     """A number with its noun, as in "1 task" and "1,000 tasks"."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def in_brief(error: BaseException) -> str:
+    """An exception as "ValueError: no egg": the first paragraph of what it says."""
+    said = shorten(str(error).partition("\n\n")[0], LONGEST_MESSAGE, placeholder=" …")
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

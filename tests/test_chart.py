@@ -405,6 +405,20 @@ def test_a_band_marks_where_a_step_blocked_through_all_rows(written):
     assert "blocked by cook" in everything(written)
 
 
+def test_a_band_keeps_to_the_rows_of_the_loop_that_was_blocked(written):
+    loop, other = "event loop", "event loop (2)"
+    asks = lane("ask", (WAIT, 0.4, "answer"), loop=loop)
+    busy = lane("GET /", (RUN, 0.3), (WAIT, 0.1), loop=other)
+    loops = tuple(lane(x, (WAIT, 0.4), kind="loop") for x in (loop, other))
+    step = Blocked("GET /", 0.0, 0.3, "", other)
+    story = timeline(asks, busy, loops=lambda: loops, blocked=(step,))
+    down, _ = np.nonzero(where(draw(story), BAND))
+    free = {*range(min(down), max(down))} - {*down}
+    assert max(free) - min(free) > 20  # the row of "ask", below that of its own loop
+    told = "Nobody else on event loop (2) could run for 0.3 s: GET /."
+    assert story.findings == (told,)
+
+
 def test_findings_stand_in_the_picture_the_words_and_the_alternative(written):
     story = timeline(sleeper("a", 1.0, outcome="pending"), never_awaited=("save",))
     chart = draw(story)
