@@ -22,6 +22,8 @@ def __getattr__(name):
     from importlib import import_module
 
     import_module(__name__ + ".stop_button").reach_awaiting_cells()
+    if name == "check":
+        import_module(__name__ + ".progress").note_checks()
     return getattr(import_module("{}.{}".format(__name__, _HOMES[name])), name)
 
 

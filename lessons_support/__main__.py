@@ -1,7 +1,11 @@
 """Set the course up, once, then open it or test it.
 
 python3 -m lessons_support [open] [JupyterLab's arguments]
-    open the first lesson in JupyterLab, for example with --no-browser --port=9000
+    open the lessons in JupyterLab, for example with --no-browser --port=9000: your own
+    copies of them, in the folder my-lessons, and in front the one to go on with
+
+python3 -m lessons_support progress
+    say which exercises you have done, in what time, and where to go on
 
 python3 -m lessons_support test [pytest's arguments]
     run every test and every notebook, or only what the arguments name
@@ -30,25 +34,41 @@ def main(arguments):
 
     course = Environment.here()
     command = "open"
-    if arguments and arguments[0] in ("open", "test", "-h", "--help"):
+    if arguments and arguments[0] in ("open", "progress", "test", "-h", "--help"):
         command = arguments.pop(0)
     elif arguments and not arguments[0].startswith("-"):
         sys.exit("There is no command {}: see --help.".format(arguments[0]))
     if command == "open":
-        course.run("jupyterlab", *(first_lesson(course.project) + arguments))
+        course.run("jupyterlab", *(desk(course.project) + arguments))
+    elif command == "progress":
+        from lessons_support import progress, workbook
+
+        lessons = progress.lessons(course.project / workbook.FOLDER)
+        print(progress.table(lessons) or "No lesson has been opened yet.")
     elif command == "test":
         course.run("pytest", *arguments)
     else:
         print(__doc__.strip())
 
 
-def first_lesson(project):
-    """List JupyterLab's arguments that put the first lesson in front."""
-    folder = project / "notebooks"
-    lessons = sorted(path.name for path in folder.glob("*.ipynb"))
+def desk(project):
+    """Lay the learner's lessons out; list JupyterLab's arguments to show them."""
+    from lessons_support import progress, workbook
+
+    folder = project / workbook.FOLDER
+    try:
+        kept = workbook.lay_out(project / "notebooks", folder)
+    except OSError as error:
+        sys.exit("Your copies of the lessons could not be made: {}.".format(error))
+    for name in kept:
+        print(
+            "{} is newer in the course. Yours, in {}, stays as it is; rename it if you "
+            "want to have the new one.".format(name, workbook.FOLDER)
+        )
     arguments = ["--ServerApp.root_dir={}".format(folder)]
-    if lessons:
-        arguments.append("--LabApp.default_url=/lab/tree/" + lessons[0])
+    lesson = progress.to_go_on_with(progress.lessons(folder))
+    if lesson:
+        arguments.append("--LabApp.default_url=/lab/tree/" + lesson.path.name)
     # In a container the only user is root, and Jupyter then asks for its consent.
     # The server listens on this machine alone, and wants its token.
     if getattr(os, "geteuid", lambda: 1)() == 0:

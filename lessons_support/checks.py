@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from typing import Any
 
 KEPT, BROKEN, HINT = "✓", "✗", "→"
+
+said: deque[bool] = deque(maxlen=100)
+"""Of the last claims that were checked, whether they held."""
 
 
 def check(holds: Any, claim: str) -> None:
@@ -18,6 +22,7 @@ def check(holds: Any, claim: str) -> None:
     Raises nothing, whatever it is given.
     """
     true = _is_truth_value(holds) and bool(holds)
+    said.append(true)
     _say(f"{KEPT if true else BROKEN} {_in_one_line(claim)}")
     if hint := _hint(holds, claim):
         _say(f"{HINT} {hint}")

@@ -28,7 +28,7 @@ def make_project(folder):
     shutil.copytree(PACKAGE, folder / "lessons_support")
     (folder / "notebooks").mkdir()
     for lesson in "2.1-later.ipynb", "1.1-first.ipynb":
-        (folder / "notebooks" / lesson).touch()
+        (folder / "notebooks" / lesson).write_text('{"cells": []}')
     (folder / "pyproject.toml").touch()
     (folder / "requirements.txt").write_text(f"./{STAND_IN}\n")
     with zipfile.ZipFile(folder / STAND_IN, "w") as wheel:
@@ -103,10 +103,27 @@ def test_a_second_run_reuses_the_first(ready):
 def test_opening_shows_the_first_lesson(ready):
     code, printed = run(ready, "--no-browser")
     assert code == 7
-    assert printed.startswith(f"jupyterlab --ServerApp.root_dir={ready / 'notebooks'} ")
+    own = ready / "my-lessons"
+    assert printed.startswith(f"jupyterlab --ServerApp.root_dir={own} ")
+    assert (own / "1.1-first.ipynb").is_file()
     assert "default_url=/lab/tree/1.1-first.ipynb " in printed
     assert printed.endswith("--no-browser\n")
     assert run(ready, "open", "--no-browser") == (code, printed)
+
+
+@needs_pip
+def test_opening_keeps_what_the_learner_has_written_and_says_so(ready):
+    lesson = "2.1-later.ipynb"
+    run(ready)
+    (ready / "my-lessons" / lesson).write_text("mine")
+    (ready / "notebooks" / lesson).write_text('{"cells": [], "newer": 1}')
+    assert "newer in the course" not in run(ready)[1]  # for a reader it is the same
+    cell = '{"cell_type": "markdown", "source": "new"}'
+    (ready / "notebooks" / lesson).write_text(f'{{"cells": [{cell}]}}')
+    code, printed = run(ready)
+    assert code == 7
+    assert printed.startswith(f"{lesson} is newer in the course. Yours, in my-lessons,")
+    assert (ready / "my-lessons" / lesson).read_text() == "mine"
 
 
 @needs_pip

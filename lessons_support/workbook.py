@@ -1,0 +1,78 @@
+"""The learner's own copies of the lessons, in a folder that git does not know.
+
+The lessons in ``notebooks`` show their outputs to those who read them on the web. A
+copy has none, so that no prediction is spoiled. And since all work is done in the
+copies, a newer course, by ``git pull``, never meets it.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+FOLDER = "my-lessons"
+GIVEN = ".given.json"
+"""In the folder: for each file that was given, a digest of it as it was then."""
+
+
+def lay_out(lessons: Path, folder: Path) -> list[str]:
+    """Give the learner what is missing, and renew what he or she has not changed.
+
+    Returns the names of the lessons that are newer in the course than the learner's,
+    and were kept because they have been worked on. Raises OSError.
+    """
+    folder.mkdir(exist_ok=True)
+    given = _read(folder / GIVEN)
+    kept = []
+    for path in sorted([*lessons.glob("*.ipynb"), *lessons.glob("*.py")]):
+        own, newest = folder / path.name, _digest(path)
+        was, now = given.get(path.name), _digest(own)
+        if now is None or (now == was != newest):
+            _replace(own, _fresh(path))
+            given[path.name] = newest
+        elif now == newest:
+            given[path.name] = newest
+        elif was != newest:
+            kept.append(path.name)
+    _replace(folder / GIVEN, json.dumps(given, indent=1))
+    return kept
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _digest(path: Path) -> str | None:
+    """A digest of what a reader of a file sees, outputs left out; None without one."""
+    if not path.exists():
+        return None
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if path.suffix == ".ipynb":
+        try:
+            cells = json.loads(text)["cells"]
+            text = json.dumps([[x["cell_type"], "".join(x["source"])] for x in cells])
+        except (ValueError, KeyError, TypeError):
+            pass  # what is no notebook is somebody's work all the same
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _fresh(path: Path) -> str:
+    """The text of a file; a notebook's without outputs and counts."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    notebook = json.loads(text)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
+    return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that, whatever happens, it is the old one or the new one."""
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
