@@ -7,6 +7,9 @@ python3 -m lessons_support [open] [JupyterLab's arguments]
 python3 -m lessons_support progress
     say which exercises you have done, in what time, and where to go on
 
+python3 -m lessons_support site [FOLDER]
+    write a website of the lessons, for reading, into FOLDER (or "site")
+
 python3 -m lessons_support test [pytest's arguments]
     run every test and every notebook, or only what the arguments name
 
@@ -28,13 +31,16 @@ if sys.version_info < (3, 11):
     )
 
 
+COMMANDS = ("open", "progress", "site", "test", "-h", "--help")
+
+
 def main(arguments):
     """Do what the arguments ask for; without any, open the course."""
     from lessons_support.environment import Environment
 
     course = Environment.here()
     command = "open"
-    if arguments and arguments[0] in ("open", "progress", "test", "-h", "--help"):
+    if arguments and arguments[0] in COMMANDS:
         command = arguments.pop(0)
     elif arguments and not arguments[0].startswith("-"):
         sys.exit("There is no command {}: see --help.".format(arguments[0]))
@@ -45,6 +51,8 @@ def main(arguments):
 
         lessons = progress.lessons(course.project / workbook.FOLDER)
         print(progress.table(lessons) or "No lesson has been opened yet.")
+    elif command == "site":
+        course.run("lessons_support.website", *map(os.path.abspath, arguments))
     elif command == "test":
         course.run("pytest", *arguments)
     else:

@@ -1,0 +1,82 @@
+"""A website of the lessons, for reading without running: plain pages, nothing to load.
+
+nbconvert makes the pages' insides; the frame around them is ``website.html``.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from jinja2 import Template
+from nbconvert import HTMLExporter
+from nbformat import NotebookNode
+from pygments.formatters import HtmlFormatter
+
+LINK = re.compile(r"(\]\([^)\s:]+)\.ipynb\b")
+FRAME = Template(Path(__file__).with_suffix(".html").read_text(), autoescape=True)
+COLOURS = HtmlFormatter(style="default").get_style_defs(".highlight")
+
+
+@dataclass(frozen=True)
+class Page:
+    """One lesson: where its page is, its title, and the question that it answers."""
+
+    address: str
+    title: str
+    question: str
+    body: str
+
+
+def build(lessons: Path, site: Path) -> list[Page]:
+    """Write a page for each notebook of a folder, and an ``index.html``.
+
+    Raises ValueError if there is no notebook, and OSError.
+    """
+    paths = sorted(lessons.glob("*.ipynb"))
+    if not paths:
+        raise ValueError(f"{lessons} has no notebooks")
+    site.mkdir(parents=True, exist_ok=True)
+    exporter = HTMLExporter(template_name="basic")
+    pages = [_page(path, exporter) for path in paths]
+    for number, page in enumerate(pages):
+        around = {
+            "before": pages[number - 1] if number else None,
+            "after": pages[number + 1] if page is not pages[-1] else None,
+        }
+        _write(site / page.address, page=page, **around)
+    _write(site / "index.html", pages=pages)
+    for program in lessons.glob("*.py"):
+        shutil.copy(program, site)
+    return pages
+
+
+def _page(path: Path, exporter: HTMLExporter) -> Page:
+    notebook = nbformat.read(path, 4)
+    title, question = _opening(notebook)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = LINK.sub(r"\1.html", cell.source)
+    body, _ = exporter.from_notebook_node(notebook)
+    return Page(path.with_suffix(".html").name, title, question, body)
+
+
+def _opening(notebook: NotebookNode) -> tuple[str, str]:
+    """A lesson's title and its first sentence, in plain letters."""
+    title, _, rest = notebook.cells[0].source.partition("\n\n")
+    first = rest.partition("\n\n")[0]
+    return title.lstrip("# ").replace("`", ""), first.replace("`", "")
+
+
+def _write(path: Path, **what: object) -> None:
+    path.write_text(FRAME.render(colours=COLOURS, **what), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1] if len(sys.argv) > 1 else "site").resolve()
+    build(Path(__file__).resolve().parent.parent / "notebooks", target)
+    print(f"The website is in {target}: open index.html.")
