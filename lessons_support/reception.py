@@ -50,7 +50,10 @@ class Reception:
         except BaseException as error:
             request.ends_with(error)
             self.failures.append(self._told(request.name, error, request.endpoint))
-            raise
+            # Where the client has its answer (500), the error is told by us alone. Seen
+            # by uvicorn, it would close the connection, maybe under the next request.
+            if not (request.complete and isinstance(error, Exception)):
+                raise
         finally:
             self.open.remove(request)
 
@@ -88,6 +91,7 @@ class _Request:
         self.name = f"{scope['method']} {scope['path']}"
         asyncio.current_task().set_name(self.name)
         self.life = show_request(self.name)
+        self.complete = False
 
     @property
     def endpoint(self) -> Place | None:
@@ -105,6 +109,7 @@ class _Request:
 
     def is_answered(self) -> None:
         """Note it before the answer leaves: the recording may end when it arrives."""
+        self.complete = True
         if self.life:
             self.life.answered = perf_counter()
             if self.life.outcome == PENDING:

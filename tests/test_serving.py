@@ -485,6 +485,16 @@ def test_a_handler_that_fails_is_told_in_one_line_and_the_next_works(
         given.pop().close()
 
 
+def test_a_connection_outlives_a_failure(capsys):
+    with (
+        serve(app_with(crashes)) as url,
+        httpx.Client(trust_env=False, verify=False, timeout=LIMIT) as asks,
+    ):
+        used = {asks.get(url).extensions["network_stream"] for _ in range(50)}
+    assert len(used) == 1
+    assert capsys.readouterr().out.startswith("→ 50 times: GET / failed with ZeroDiv")
+
+
 def test_the_same_failure_is_told_once(capsys):
     with serve(app_with(crashes)) as url:
         for _ in range(3):
