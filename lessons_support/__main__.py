@@ -7,6 +7,9 @@ python3 -m lessons_support [open] [JupyterLab's arguments]
 python3 -m lessons_support progress
     say which exercises you have done, in what time, and where to go on
 
+python3 -m lessons_support copy FOLDER
+    lay copies of the lessons out in FOLDER, as for "open": for a class on a hub
+
 python3 -m lessons_support site [FOLDER]
     write a website of the lessons, for reading, into FOLDER (or "site")
 
@@ -31,7 +34,8 @@ if sys.version_info < (3, 11):
     )
 
 
-COMMANDS = ("open", "progress", "site", "test", "-h", "--help")
+FOLDER = "my-lessons"
+COMMANDS = ("copy", "open", "progress", "site", "test", "-h", "--help")
 
 
 def main(arguments):
@@ -45,11 +49,16 @@ def main(arguments):
     elif arguments and not arguments[0].startswith("-"):
         sys.exit("There is no command {}: see --help.".format(arguments[0]))
     if command == "open":
-        course.run("jupyterlab", *(desk(course.project) + arguments))
+        folder = copy_lessons(course.project, course.project / FOLDER)
+        course.run("jupyterlab", *(in_front(folder) + arguments))
+    elif command == "copy" and len(arguments) == 1:
+        copy_lessons(course.project, os.path.abspath(arguments[0]))
+    elif command == "copy":
+        sys.exit("copy needs one folder: python3 -m lessons_support copy FOLDER")
     elif command == "progress":
-        from lessons_support import progress, workbook
+        from lessons_support import progress
 
-        lessons = progress.lessons(course.project / workbook.FOLDER)
+        lessons = progress.lessons(course.project / FOLDER)
         print(progress.table(lessons) or "No lesson has been opened yet.")
     elif command == "site":
         course.run("lessons_support.website", *map(os.path.abspath, arguments))
@@ -59,20 +68,26 @@ def main(arguments):
         print(__doc__.strip())
 
 
-def desk(project):
-    """Lay the learner's lessons out; list JupyterLab's arguments to show them."""
-    from lessons_support import progress, workbook
+def copy_lessons(project, folder):
+    """Lay the learner's copies out, say which are not the newest, return the folder."""
+    from lessons_support.workbook import lay_out
 
-    folder = project / workbook.FOLDER
     try:
-        kept = workbook.lay_out(project / "notebooks", folder)
+        kept = lay_out(project / "notebooks", folder)
     except OSError as error:
-        sys.exit("Your copies of the lessons could not be made: {}.".format(error))
+        sys.exit("The copies of the lessons could not be made: {}.".format(error))
     for name in kept:
         print(
-            "{} is newer in the course. Yours, in {}, stays as it is; rename it if you "
-            "want to have the new one.".format(name, workbook.FOLDER)
+            "{} is newer in the course. Yours stays as it is; rename it if you want to "
+            "have the new one.".format(name)
         )
+    return folder
+
+
+def in_front(folder):
+    """List the arguments by which JupyterLab shows the lesson to go on with."""
+    from lessons_support import progress
+
     arguments = ["--ServerApp.root_dir={}".format(folder)]
     lesson = progress.to_go_on_with(progress.lessons(folder))
     if lesson:

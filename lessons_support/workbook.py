@@ -10,18 +10,18 @@ import json
 import os
 from pathlib import Path
 
-FOLDER = "my-lessons"
 GIVEN = ".given.json"
 """In the folder: for each file that was given, a digest of it as it was then."""
 
 
-def lay_out(lessons: Path, folder: Path) -> list[str]:
+def lay_out(lessons: Path, folder: Path | str) -> list[str]:
     """Give the learner what is missing, and renew what he or she has not changed.
 
     Returns the names of the lessons that are newer in the course than the learner's,
     and were kept because they have been worked on. Raises OSError.
     """
-    folder.mkdir(exist_ok=True)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     given = _read(folder / GIVEN)
     kept = []
     for path in sorted([*lessons.glob("*.ipynb"), *lessons.glob("*.py")]):

@@ -122,8 +122,20 @@ def test_opening_keeps_what_the_learner_has_written_and_says_so(ready):
     (ready / "notebooks" / lesson).write_text(f'{{"cells": [{cell}]}}')
     code, printed = run(ready)
     assert code == 7
-    assert printed.startswith(f"{lesson} is newer in the course. Yours, in my-lessons,")
+    assert printed.startswith(f"{lesson} is newer in the course. Yours stays")
     assert (ready / "my-lessons" / lesson).read_text() == "mine"
+
+
+def test_copies_for_a_class_need_no_set_up(project):
+    assert run(project, "copy", "deep/down") == (0, "")
+    names = {x.name for x in (project / "deep" / "down").iterdir()}
+    assert names == {".given.json", "1.1-first.ipynb", "2.1-later.ipynb"}
+    (project / "file").touch()
+    for wrong in ([], ["a", "b"], ["file"]):
+        code, printed = run(project, "copy", *wrong)
+        assert code == 1
+        assert one_sentence(printed), printed
+    assert not (project / ".venv").exists()
 
 
 @needs_pip
