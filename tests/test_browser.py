@@ -1,0 +1,273 @@
+"""The lessons in a browser, as a learner meets them: JupyterLab, mouse and keyboard.
+
+One JupyterLab serves a copy of the course to all tests. Nothing here looks at the
+kernel: what counts is what stands on the page.
+"""
+
+import asyncio
+import json
+import os
+import re
+import time
+from contextlib import asynccontextmanager
+
+import nbformat
+import pytest
+from browser import (
+    CLEAR,
+    DIALOG,
+    IN_SIGHT,
+    POPUP,
+    TAB,
+    browser,
+    opened,
+    page_of,
+    program,
+    ready,
+    served,
+)
+from kernels import side_by_side
+from lessons import NOTEBOOKS, exercises, lesson, printed, read
+from nbformat import v4
+from test_exercises import answers
+from test_programs import address, started
+
+FETCH = next(path for path in NOTEBOOKS if path.stem.startswith("2.4-"))
+FAULT_LIMIT = 10  # seconds for a notebook of which a cell never ends
+STOP_LIMIT = 30  # seconds; the cells that are stopped would never end
+SETTLED = 5  # seconds after which nothing more opens by itself
+
+
+@pytest.fixture(scope="session", autouse=True)
+def chromium():
+    """Skip without a browser; where the tests have to run, fail."""
+    if program() is None:
+        without = pytest.fail if os.environ.get("CI") else pytest.skip
+        without("this needs Chromium: sudo apt-get install chromium")
+
+
+@pytest.fixture(scope="session")
+def lab(chromium, tmp_path_factory):
+    with served(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
+
+
+@asynccontextmanager
+async def open_alone(lab, lesson):
+    async with browser() as launched, opened(launched, lab, lesson) as tab:
+        yield tab
+
+
+async def collected(given):
+    return [one async for one in given]
+
+
+def written(lab, name, *sources, outputs=()):
+    """A lesson of the test's own, saved beside the others; its first cell's outputs."""
+    cells = [v4.new_code_cell(source) for source in sources]
+    cells[0].outputs = list(outputs)
+    notebook = v4.new_notebook(cells=cells)
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    nbformat.write(notebook, lab.notebooks / f"{name}.ipynb")
+    return lesson(notebook, name, lab.notebooks)
+
+
+# --- Restart & Run All
+
+
+def complaints(lesson, looks, unseen):
+    """What is not on the page as Run All should leave it, one sentence each."""
+    shown = [look for look in looks if look["prompt"]]
+    for number, (cell, look) in enumerate(zip(lesson.code, shown, strict=True), 1):
+        if look["prompt"] != f"[{number}]:":
+            yield f"{cell} has the number {look['prompt']} instead of [{number}]:"
+        if look["errors"] and not (cell.may_fail or cell.may_warn):
+            yield f"{cell} shows an error"
+        charts = sum("image/png" in output.get("data", ()) for output in cell.outputs)
+        if look["charts"] != charts:
+            yield f"{cell} shows {look['charts']} charts instead of {charts}"
+    for number in unseen:
+        yield f"chart {number} does not come to sight"
+
+
+async def run_all(launched, lab, lesson, **limit):
+    async with opened(launched, lab, lesson) as tab:
+        await tab.run_all(**limit)
+        return list(complaints(lesson, await tab.look(), await tab.unseen_charts()))
+
+
+@pytest.fixture(scope="session")
+def runs(request, lab):
+    """What is found in each notebook that is asked for, by path."""
+    asked = [item for item in request.session.items if "runs" in item.fixturenames]
+    paths = sorted({item.callspec.params["path"] for item in asked})
+
+    async def all_of_them():
+        async with browser() as launched:
+            return await side_by_side(
+                lambda lesson: run_all(launched, lab, lesson), map(read, paths)
+            )
+
+    return dict(zip(paths, asyncio.run(all_of_them()), strict=True))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_lesson_runs_in_a_browser(path, runs):
+    if isinstance(runs[path], BaseException):
+        raise runs[path]
+    if runs[path]:
+        title = f"{path.name} after Restart & Run All in a browser:"
+        pytest.fail("\n".join([title, *runs[path]]), pytrace=False)
+
+
+WAITS = "print('begun')\nawait asyncio.Event().wait()"
+TURNS = "print('begun')\nwhile True:\n    pass"
+BROKEN = "from IPython.display import Image\nImage(b'no picture', format='png')"
+CHART = v4.new_output("display_data", {"image/png": ""})
+
+
+@pytest.mark.parametrize(
+    ("sources", "outputs", "expected"),
+    [
+        (["1 / 0", "1 + 1"], (), ["shows an error", "the number [ ]: instead of [2]:"]),
+        (["import asyncio", WAITS], (), ["the number [*]: instead of [2]:"]),
+        (["1 + 1"], (CHART,), ["shows 0 charts instead of 1"]),
+        ([BROKEN], (CHART,), ["chart 1 does not come to sight"]),
+    ],
+    ids=["a cell that fails", "one that never ends", "no chart", "a broken chart"],
+)
+def test_a_run_in_a_browser_reports(sources, outputs, expected, lab):
+    faulty = written(lab, "faulty", *sources, outputs=outputs)
+
+    async def run():
+        async with browser() as launched:
+            return await run_all(launched, lab, faulty, limit=FAULT_LIMIT)
+
+    found = asyncio.run(run())
+    assert len(found) == len(expected)
+    assert all(map(str.endswith, found, expected))
+
+
+# --- the stop button
+
+
+def test_stop_ends_a_cell_that_awaits_and_a_busy_one(lab):
+    first = "import asyncio\nfrom lessons_support import record"
+    lesson = written(lab, "stop", first, WAITS, "1 + 1", TURNS, "2 + 2")
+
+    async def stopped_twice():
+        async with open_alone(lab, lesson) as tab:
+            await tab.go_to(1)
+            await tab.run(1)
+            for number in 2, 4:
+                await tab.press("Shift+Enter")
+                await tab.shows(number, "begun")
+                await tab.stop()
+                await tab.numbered(number, limit=STOP_LIMIT)
+                await tab.go_to(number + 1)
+                await tab.run(number + 1)
+                yield await tab.text(number), await tab.text(number + 1)
+
+    (waited, two), (turned, four) = asyncio.run(collected(stopped_twice()))
+    assert re.search("CancelledError|KeyboardInterrupt", waited)
+    assert "KeyboardInterrupt" in turned
+    assert (two, four) == ("2", "4")
+
+
+# --- exercises
+
+
+def told(text):
+    """The claims; what was found stands in the chart, which is a picture here."""
+    return [line for line in text.splitlines() if line[:2] in ("✓ ", "✗ ")]
+
+
+def test_an_exercise_is_answered_wrongly_and_then_rightly(lab):
+    lesson = read(FETCH)
+    exercise = exercises(lesson)[0]
+    wrong = next(answer for answer in answers(exercise.name) if not answer.right)
+
+    async def answered_twice():
+        async with open_alone(lab, lesson) as tab:
+            await tab.run_all()
+            for code in wrong.code, exercise.solution_code:
+                await tab.go_to(exercise.answer.number)
+                await tab.write(code)
+                await tab.run(exercise.answer.number)
+                await tab.run(exercise.check.number)
+                yield told(await tab.text(exercise.check.number))
+
+    first, second = asyncio.run(collected(answered_twice()))
+    assert {f"✗ {claim}" for claim in wrong.breaks} <= set(first)
+    assert second == all_hold(exercise)
+
+
+def all_hold(exercise):
+    """What is told of a right answer: as shipped, no claim holds and all are told."""
+    claims = [line for line in told(printed(exercise.check)) if line[0] == "✗"]
+    return [line.replace("✗", "✓") for line in claims]
+
+
+def test_a_lesson_needs_no_mouse(lab):
+    lesson = read(FETCH)
+    exercise = exercises(lesson)[0]
+
+    async def by_keyboard():
+        async with open_alone(lab, lesson) as tab:
+            await tab.command(CLEAR)
+            await tab.walk_to(lesson.code[0].number)
+            await tab.run(lesson.code[0].number)
+            await tab.run_all_by_keyboard()
+            found = list(complaints(lesson, await tab.look(), []))
+            await tab.walk_to(exercise.answer.number)
+            await tab.press("Enter")
+            await tab.write(exercise.solution_code)
+            await tab.run(exercise.answer.number)
+            await tab.run(exercise.check.number)
+            await tab.unfold()
+            unfolded = await tab.cell(exercise.solution.number).inner_text()
+            await tab.walk_to(exercise.check.number)
+            text = await tab.text(exercise.check.number)
+            return found, unfolded, told(text), await tab.has_chart_in_sight()
+
+    found, unfolded, at_last, in_sight = asyncio.run(by_keyboard())
+    assert found == []
+    assert "The star" in unfolded
+    assert at_last == all_hold(exercise)
+    assert in_sight
+
+
+# --- the document's server
+
+
+def test_main_02_shows_its_answer_in_a_browser_after_two_seconds():
+    async def visit(url):
+        async with browser() as launched, page_of(launched) as page:
+            begun = time.monotonic()
+            await page.goto(url)
+            return json.loads(await page.inner_text("body")), time.monotonic() - begun
+
+    with started("-m", "uvicorn", "main_02:app", "--port", "0") as server:
+        answer, seconds = asyncio.run(visit(address(server)))
+    assert answer == {"message": "Hello", "fetched_data": {"data": "some_data"}}
+    assert seconds > 1.99
+
+
+# --- the first start
+
+
+def test_the_first_start_shows_the_first_lesson_and_nothing_else(lab):
+    async def first_start():
+        async with browser() as launched, page_of(launched) as page:
+            await page.goto(lab.front)
+            await ready(page, read(NOTEBOOKS[0]))
+            await asyncio.sleep(SETTLED)
+            tabs = await page.locator(TAB).all_inner_texts()
+            in_front = await page.locator("h1").first.evaluate(IN_SIGHT)
+            in_the_way = page.locator(f"{DIALOG}, {POPUP}")
+            return tabs, in_front, await in_the_way.all_inner_texts()
+
+    tabs, in_front, in_the_way = asyncio.run(first_start())
+    assert tabs == [NOTEBOOKS[0].name]
+    assert in_front
+    assert in_the_way == []
