@@ -24,6 +24,7 @@ FLAGS = (
 SIZE = {"width": 1300, "height": 1000}
 LIMIT = 90  # seconds until what a page has to show counts as missing
 RUN_LIMIT = 240  # seconds for all cells of one notebook
+TRIES = 6
 SIGHT_LIMIT = 15  # seconds until a chart that was scrolled to is on the screen
 
 # What Jupyter would otherwise keep in the home folder of whoever runs the tests.
@@ -41,6 +42,7 @@ TAB = "#jp-main-dock-panel .lm-TabBar-tab"
 DIALOG = ".jp-Dialog"
 POPUP = ".Toastify__toast"
 CLEAR, RESTART = "Clear Outputs of All Cells", "Restart Kernel and Run All Cells"
+STOP = '.jp-Toolbar [data-command="notebook:interrupt-kernel"]'
 PALETTE = ".lm-CommandPalette-input:focus"
 CHOSEN = ".lm-CommandPalette-item.lm-mod-active"
 
@@ -171,7 +173,7 @@ async def opened(launched, lab, lesson, **size):
 
 
 async def ready(page, lesson):
-    """Wait until all cells are there, the first has the keyboard, the kernel is idle."""
+    """Wait until all cells are there, one has the keyboard, the kernel is idle."""
     await page.wait_for_selector(IDLE)
     await page.wait_for_function(COUNT, arg=[CELL, len(lesson.cells)])
     await page.wait_for_selector(f"{ACTIVE}:focus")
@@ -227,21 +229,22 @@ class Tab:
     # --- with the mouse
 
     async def run_all(self, limit=RUN_LIMIT):
-        """Press ▶▶ on cleared cells, and wait until all have run or the limit ends."""
-        await self.command(CLEAR)
-        await self._toolbar("notebook:restart-run-all")
+        """Restart & Run All on cleared cells, until all have run or the limit ends."""
+        await self.choose("Edit", CLEAR)
+        await self.choose("Kernel", RESTART)
         await self.page.locator(f"{DIALOG} .jp-mod-accept").click()
         await self.ran(limit)
 
     async def stop(self):
         """Press ■."""
-        await self._toolbar("notebook:interrupt-kernel")
+        await self.page.locator(STOP).click()
 
     async def go_to(self, number):
         await self.cell(number).locator(".cm-content").click()
 
-    async def _toolbar(self, command):
-        await self.page.locator(f'.jp-Toolbar [data-command="{command}"]').click()
+    async def choose(self, menu, item):
+        await self.page.locator(f'.lm-MenuBar-itemLabel:text-is("{menu}")').click()
+        await self.page.locator(f'li.lm-Menu-item:has-text("{item}")').click()
 
     # --- with the keyboard
 
@@ -250,12 +253,14 @@ class Tab:
             await self.page.keyboard.press(key)
 
     async def command(self, name):
-        """Choose a command from the list of all."""
-        await self.press("Control+Shift+c")
-        await self.page.wait_for_selector(PALETTE)
-        await self.page.keyboard.type(name)
-        await self.page.wait_for_selector(f'{CHOSEN}:has-text("{name}")')
-        await self.press("Enter")
+        """Choose a command from the list of all; try again what came too early."""
+        for _ in range(TRIES):
+            await self.press("Escape", "Control+Shift+c")
+            if await self._appears(PALETTE):
+                await self.page.keyboard.type(name)
+                if await self._appears(f'{CHOSEN}:has-text("{name}")'):
+                    return await self.press("Enter")
+        raise TimeoutError(f"the list of commands did not show {name}")
 
     async def run_all_by_keyboard(self):
         await self.command(CLEAR)
@@ -306,6 +311,13 @@ class Tab:
         """Wait until cells have begun and none is at work, or the limit ends."""
         await self.page.wait_for_function(BEGUN)
         await self._comes_true(ENDED, IDLE, limit)
+
+    async def _appears(self, selector):
+        try:
+            await self.page.wait_for_selector(selector, timeout=SIGHT_LIMIT * 1000)
+        except TimeoutError:
+            return False
+        return True
 
     async def _comes_true(self, script, argument, limit=SIGHT_LIMIT):
         try:
