@@ -38,6 +38,8 @@ ACTIVE = f"{CELL}.jp-mod-active"
 OUTPUT = ".jp-OutputArea-output"
 CHART = f"{OUTPUT} img"
 IDLE = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
+# Before it is connected, the indicator calls a kernel idle; the status bar does not.
+CONNECTED = '#jp-main-statusbar :text("| Idle")'
 TAB = "#jp-main-dock-panel .lm-TabBar-tab"
 DIALOG = ".jp-Dialog"
 POPUP = ".Toastify__toast"
@@ -174,7 +176,7 @@ async def opened(launched, lab, lesson, **size):
 
 async def ready(page, lesson):
     """Wait until all cells are there, one has the keyboard, the kernel is idle."""
-    await page.wait_for_selector(IDLE)
+    await page.wait_for_selector(CONNECTED)
     await page.wait_for_function(COUNT, arg=[CELL, len(lesson.cells)])
     await page.wait_for_selector(f"{ACTIVE}:focus")
 

@@ -10,6 +10,7 @@ import os
 import re
 import time
 from contextlib import asynccontextmanager
+from functools import partial
 
 import nbformat
 import pytest
@@ -104,9 +105,8 @@ def runs(request, lab):
 
     async def all_of_them():
         async with browser() as launched:
-            return await side_by_side(
-                lambda lesson: run_all(launched, lab, lesson), map(read, paths)
-            )
+            run = partial(run_all, launched, lab)
+            return await side_by_side(run, map(read, paths))
 
     return dict(zip(paths, asyncio.run(all_of_them()), strict=True))
 
@@ -126,26 +126,45 @@ BROKEN = "from IPython.display import Image\nImage(b'no picture', format='png')"
 CHART = v4.new_output("display_data", {"image/png": ""})
 
 
-@pytest.mark.parametrize(
-    ("sources", "outputs", "expected"),
-    [
-        (["1 / 0", "1 + 1"], (), ["shows an error", "the number [ ]: instead of [2]:"]),
-        (["import asyncio", WAITS], (), ["the number [*]: instead of [2]:"]),
-        (["1 + 1"], (CHART,), ["shows 0 charts instead of 1"]),
-        ([BROKEN], (CHART,), ["chart 1 does not come to sight"]),
-    ],
-    ids=["a cell that fails", "one that never ends", "no chart", "a broken chart"],
-)
-def test_a_run_in_a_browser_reports(sources, outputs, expected, lab):
-    faulty = written(lab, "faulty", *sources, outputs=outputs)
+FAULTS = {
+    "a cell that fails": (
+        ["1 / 0", "1 + 1"],
+        (),
+        ["shows an error", "the number [ ]: instead of [2]:"],
+    ),
+    "a cell that never ends": (
+        ["import asyncio", WAITS],
+        (),
+        ["the number [*]: instead of [2]:"],
+    ),
+    "a missing chart": (["1 + 1"], (CHART,), ["shows 0 charts instead of 1"]),
+    "a broken chart": ([BROKEN], (CHART,), ["chart 1 does not come to sight"]),
+}
 
-    async def run():
+
+@pytest.fixture(scope="session")
+def faulty(lab):
+    """What is found in each of the faulty notebooks."""
+    lessons = [
+        written(lab, name, *sources, outputs=outputs)
+        for name, (sources, outputs, _) in FAULTS.items()
+    ]
+
+    async def all_of_them():
         async with browser() as launched:
-            return await run_all(launched, lab, faulty, limit=FAULT_LIMIT)
+            run = partial(run_all, launched, lab, limit=FAULT_LIMIT)
+            return await side_by_side(run, lessons)
 
-    found = asyncio.run(run())
-    assert len(found) == len(expected)
-    assert all(map(str.endswith, found, expected))
+    return dict(zip(FAULTS, asyncio.run(all_of_them()), strict=True))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_run_in_a_browser_reports(fault, faulty):
+    if isinstance(faulty[fault], BaseException):
+        raise faulty[fault]
+    *_, expected = FAULTS[fault]
+    assert len(faulty[fault]) == len(expected)
+    assert all(map(str.endswith, faulty[fault], expected))
 
 
 # --- the stop button
