@@ -85,7 +85,10 @@ def program():
 
 @dataclass(frozen=True)
 class Lab:
-    """A running JupyterLab: its address and token, and the page it opens by itself."""
+    """A running JupyterLab: its address and token, and the page it opens by itself.
+
+    ``notebooks`` are the copies of the lessons that it shows.
+    """
 
     url: str
     token: str
@@ -112,7 +115,7 @@ def served(folder):
             stderr=subprocess.STDOUT,
         )
     try:
-        yield _lab(server, own, course / "notebooks")
+        yield _lab(server, own, course / "my-lessons")
     finally:
         server.terminate()
         try:

@@ -33,6 +33,8 @@ from nbformat import v4
 from test_exercises import answers
 from test_programs import address, started
 
+from lessons_support.progress import lessons
+
 FETCH = next(path for path in NOTEBOOKS if path.stem.startswith("2.4-"))
 FAULT_LIMIT = 10  # seconds for a notebook of which a cell never ends
 STOP_LIMIT = 30  # seconds; the cells that are stopped would never end
@@ -219,6 +221,7 @@ def test_an_exercise_is_answered_wrongly_and_then_rightly(lab):
     first, second = asyncio.run(collected(answered_twice()))
     assert {f"✗ {claim}" for claim in wrong.breaks} <= set(first)
     assert second == all_hold(exercise)
+    assert exercise.name in {x for y in lessons(lab.notebooks) for x in y.done}
 
 
 def all_hold(exercise):
