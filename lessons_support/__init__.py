@@ -13,6 +13,12 @@ _HOMES = {
     "serve": "serving",
 }
 
+_IN_A_NOTEBOOK = (
+    ("stop_button", "reach_awaiting_cells"),
+    ("garbage", "set_aside"),
+    ("progress", "note_checks"),
+)
+
 __all__ = sorted(_HOMES)
 
 
@@ -21,9 +27,8 @@ def __getattr__(name):
         raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
     from importlib import import_module
 
-    import_module(__name__ + ".stop_button").reach_awaiting_cells()
-    if name == "check":
-        import_module(__name__ + ".progress").note_checks()
+    for home, verb in _IN_A_NOTEBOOK:
+        getattr(import_module("{}.{}".format(__name__, home)), verb)()
     return getattr(import_module("{}.{}".format(__name__, _HOMES[name])), name)
 
 

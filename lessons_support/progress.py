@@ -10,7 +10,6 @@ import csv
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from pathlib import Path
 from time import monotonic
 
 from lessons_support import checks
+from lessons_support.kernel import shell
 
 FILE = "progress.csv"
 COLUMNS = ("when", "lesson", "exercise", "held", "asked", "minutes")
@@ -35,15 +35,11 @@ PAUSE = 10 * 60
 @cache
 def note_checks() -> None:
     """From now on note, cell by cell, what is checked in a notebook of JupyterLab."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
     notebook = os.environ.get("JPY_SESSION_NAME", "")  # by Jupyter's server alone
-    if getattr(shell, "kernel", None) is None or not notebook.endswith(".ipynb"):
-        return
     diary = _Diary(Path(notebook))
-    if diary.path.is_file():
-        shell.events.register("pre_run_cell", diary.begins)
-        shell.events.register("post_run_cell", diary.ends)
+    if shell() and notebook.endswith(".ipynb") and diary.path.is_file():
+        shell().events.register("pre_run_cell", diary.begins)
+        shell().events.register("post_run_cell", diary.ends)
 
 
 class _Diary:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 import threading
+
+from lessons_support.kernel import shell
 
 
 def reach_awaiting_cells() -> bool:
@@ -24,8 +25,7 @@ def reach_awaiting_cells() -> bool:
     loop = asyncio._get_running_loop()
     if (
         loop is None
-        or "ipykernel" not in sys.modules
-        or not _is_kernel()
+        or shell() is None
         or threading.current_thread() is not threading.main_thread()
         or getattr(signal, "SIGURG", None) is None
         or signal.getsignal(signal.SIGURG) is not signal.SIG_DFL
@@ -33,12 +33,6 @@ def reach_awaiting_cells() -> bool:
         return False
     loop.add_signal_handler(signal.SIGURG, _nothing)
     return True
-
-
-def _is_kernel() -> bool:
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return getattr(shell, "kernel", None) is not None
 
 
 def _nothing() -> None:

@@ -1,0 +1,22 @@
+"""Spare a notebook's recordings the long pauses of the garbage collector.
+
+A full collection looks at every object there is. In a kernel that has loaded a web
+framework that takes 50 to 100 ms, in the middle of any step of any task, which then
+looks as if it had blocked the loop. What has been loaded by now stays to the end anyway,
+so it is set aside, once, and later collections have little to look at.
+"""
+
+from __future__ import annotations
+
+import gc
+from functools import cache
+
+from lessons_support.kernel import shell
+
+
+@cache
+def set_aside() -> None:
+    """Let the collector forget what there is by now, in a notebook's kernel only."""
+    if shell() is not None:
+        gc.collect()
+        gc.freeze()

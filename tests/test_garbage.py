@@ -1,0 +1,47 @@
+"""In a notebook's kernel, what is loaded is kept out of garbage collections."""
+
+import asyncio
+import subprocess
+import sys
+
+from kernels import kernel
+
+LOAD = "import gc, time, sqlalchemy.orm, fastapi, matplotlib.figure"
+TAKES = """
+def takes():
+    times = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        gc.collect()
+        times.append(time.perf_counter() - begun)
+    return sorted(times)[2]
+before = takes()
+"""
+SPARED = "from lessons_support import record; print(takes() < before / 4)"
+OWN = "a = []; a.append(a); import weakref\nclass C: pass\nc = C(); c.c = c"
+GONE = "w = weakref.ref(c); del c; print(gc.collect() > 0, w() is None)"
+
+
+async def printed(folder, *cells):
+    shown = []
+
+    def note(message):
+        if message["msg_type"] == "stream":
+            shown.append(message["content"]["text"])
+
+    async with kernel(folder) as client:
+        for cell in cells:
+            reply = await client.execute_interactive(cell, output_hook=note, timeout=60)
+            assert reply["content"]["status"] == "ok"
+    return shown
+
+
+def test_collections_have_little_to_look_at_once_a_lesson_has_begun(tmp_path):
+    cells = LOAD, TAKES, SPARED, OWN, GONE
+    assert asyncio.run(printed(tmp_path, *cells)) == ["True\n", "True True\n"]
+
+
+def test_a_script_keeps_its_collector():
+    code = "import gc; from lessons_support import record; print(gc.get_freeze_count())"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.stdout == "0\n"
