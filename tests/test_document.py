@@ -100,6 +100,38 @@ STATEMENTS = {
             "run both functions concurrently without blocking each other",
         ],
     },
+    "3": {
+        "The document's program": [
+            "uvicorn main_02:app --reload",
+            "Access http://127.0.0.1:8000 in a browser",
+            "After 2 seconds, you'll receive a response like",
+        ],
+    },
+    "3.1": {
+        "Many waits, one thread": [
+            "Enables efficient execution of multiple tasks in a single thread",
+        ],
+        "Latency, and what to do with it": [
+            "Particularly useful for operations with inherent latency, "
+            "such as database queries or HTTP requests",
+        ],
+        "Waits gain, work does not": [
+            "can significantly improve performance for I/O-bound tasks",
+        ],
+    },
+    "3.2": {
+        "A small app": [
+            "natively supports asynchronous programming",
+        ],
+        "An asynchronous version of an ORM": [
+            "leverage libraries like asyncio and asynchronous versions of ORMs "
+            "(e.g., SQLAlchemy)",
+        ],
+        "One session per task": [
+            "When using SQLAlchemy asynchronously, ensure you use the appropriate "
+            "asynchronous syntax and patterns",
+        ],
+    },
 }
 
 PARTS = [
