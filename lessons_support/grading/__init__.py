@@ -1,0 +1,37 @@
+"""Re-run learners' notebooks, and give each exercise its verdict, with the reasons.
+
+Start with ``python -m lessons_support grade --help``.
+
+What is taken from a submission
+    Its answer cells, and nothing else: the code between the heading "### Exercise …"
+    and the exercise's check or solution. They are put below the course's own cells and
+    above the course's own check; whatever else a submission contains is never run.
+
+What a grader is protected from (with bubblewrap, on Linux)
+    Each answer runs in a box of its own: a fresh kernel with its own processes, users,
+    files and loopback network. It sees Python, the course's package and the programs
+    of the lesson, read-only; no home, no other submission, no solution, no network.
+    What it writes is in memory and gone with the box. Memory, processor time,
+    processes, files, output and time are limited. Ending a box ends all that is in it.
+    What is left as a way out: a fault in the Linux kernel, in bubblewrap, or in the
+    libraries with which the grader reads a kernel's messages (ZeroMQ, JSON). Memory
+    that an answer hides in files that have no name is limited only in each file.
+    Pages that are written for a teacher contain nothing of a submission but text and
+    the picture that the check draws.
+
+What a verdict is protected from
+    A learner's code and the check are run by one interpreter, so a learner who sets
+    out to forge a verdict from inside can: by going through the garbage collector, the
+    stack, or memory itself to what notes the claims. That takes a forger who has read
+    this package. What does not help: printing ✓; editing, deleting or doubling cells;
+    other definitions of ``check`` or of anything of the lesson's (an answer has a
+    namespace of its own, and hands over only what was asked for); patches of
+    lessons_support, asyncio, built-in functions or IPython's hooks; objects that equal
+    everything; files of the course's name. Where such a thing is found, the exercise
+    gets no points and the note says what was found. As a last test the exercise's
+    frame, as shipped, is judged in the same kernel: no claim may hold.
+    A verdict that nobody may forge needs an eye on the answer. The page shows it.
+
+What is not protected
+    Without a box (``--unboxed``) an answer may do all that the grader's user may do.
+"""

@@ -1,0 +1,203 @@
+"""The box around a kernel: what it sees of the machine, and how much it may use.
+
+bubblewrap makes it: namespaces of its own for processes, files, network, users. The
+machine is read-only and mostly absent, the network is the box's own loopback, and all
+that is written is in memory and gone with the box.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import psutil
+
+PACKAGE = Path(__file__).resolve().parent.parent
+HOME, SOCKETS = "/tmp", "/run"
+"""The box's own folders: the working one, and the one for the kernel's sockets."""
+
+MB = 1_000_000
+DISK, MEMORY, PROCESSES, CPU_SECONDS = 64 * MB, 1_000 * MB, 64, 120
+"""What a box may use: bytes written, bytes of memory, processes, processor time."""
+
+PLACEHOLDER = "/bin/cat"
+"""What bubblewrap runs: it does nothing until its input ends."""
+
+
+class NoBox(RuntimeError):
+    """There is no box on this machine, and why."""
+
+
+def why_not() -> str:
+    """Why kernels cannot be boxed on this machine: a sentence, or "" if they can."""
+    if sys.platform != "linux":
+        return "Only Linux has boxes (bubblewrap)."
+    if shutil.which("bwrap") is None:
+        return "bubblewrap is not installed (on Debian and Ubuntu: bubblewrap)."
+    box = Box()
+    try:
+        box.open()
+    except NoBox as error:
+        return str(error)
+    finally:
+        box.close()
+    return ""
+
+
+def guest() -> int | None:
+    """As whom root runs kernels: nobody. Other users need no such thing."""
+    return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+
+
+class Box:
+    """An empty box, to be joined by a kernel. Whatever is in it ends with it."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.inside = 0
+
+    def open(self) -> None:
+        """Make the box; raises NoBox with what bubblewrap says."""
+        read, write = os.pipe()
+        self.process = subprocess.Popen(
+            [*command(), "--info-fd", str(write), "--", PLACEHOLDER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=[write],
+            cwd="/",
+            env={"PATH": os.environ.get("PATH", os.defpath)},
+        )
+        os.close(write)
+        with open(read, encoding="utf-8") as info:
+            self.inside = json.loads(info.read() or "{}").get("child-pid", 0)
+        if not self._answers():
+            said = self.process.stderr.read().decode(errors="replace").strip()
+            raise NoBox(f"bubblewrap cannot make a box here: {said}.")
+
+    def _answers(self) -> bool:
+        """Whether the placeholder runs, so that the box is complete."""
+        try:
+            self.process.stdin.write(b".")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return False
+        return self.process.stdout.read(1) == b"."
+
+    @property
+    def sockets(self) -> str:
+        """The folder of the kernel's sockets, as seen from outside."""
+        return f"/proc/{self.inside}/root{SOCKETS}"
+
+    def is_open(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def close(self) -> None:
+        """End every process in the box; with them all that is in it is gone."""
+        if self.process is None:
+            return
+        self.process.kill()
+        self.process.wait()
+        for pipe in self.process.stdin, self.process.stdout, self.process.stderr:
+            pipe.close()
+
+
+def command() -> list[str]:
+    """The command line that makes a box and runs what is added to it."""
+    python = {Path(x).resolve() for x in (sys.prefix, sys.base_prefix)}
+    return [
+        *("bwrap", "--die-with-parent", "--new-session", "--clearenv"),
+        *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"),
+        *("--unshare-cgroup", "--hostname", "box", "--cap-drop", "ALL"),
+        *(AS_USER if guest() is None else ()),
+        # First the box's own folders: Python may be below one of the same name.
+        *_in_memory(HOME, DISK),
+        *_in_memory(SOCKETS, MB),
+        *(part for x in sorted(Path("/").iterdir()) for part in _system(x)),
+        *(part for x in ETC for part in ("--ro-bind-try", x, x)),
+        *(part for x in sorted({*python, PACKAGE}) for part in _read_only(x)),
+        *("--proc", "/proc", "--dev", "/dev", *_in_memory("/dev/shm", DISK)),
+        *("--remount-ro", "/dev", "--remount-ro", "/"),
+    ]
+
+
+AS_USER = ("--unshare-user", "--disable-userns", "--uid", "1000", "--gid", "1000")
+ETC = ("/etc/ld.so.cache", "/etc/hosts", "/etc/nsswitch.conf", "/etc/localtime")
+
+
+def _in_memory(folder: str, most: int) -> tuple[str, ...]:
+    return "--perms", "1777", "--size", str(most), "--tmpfs", folder
+
+
+def _read_only(path: Path) -> list[str]:
+    """Bind a path, below folders that everybody may pass."""
+    passed = (("--perms", "0755", "--dir", str(x)) for x in reversed(path.parents[:-1]))
+    return [part for x in passed for part in x] + ["--ro-bind", str(path), str(path)]
+
+
+def _system(path: Path) -> list[str]:
+    """A folder of the system's programs and libraries, which may be a link."""
+    if path.name not in ("usr", "bin", "sbin") and not path.name.startswith("lib"):
+        return []
+    if path.is_symlink():
+        return ["--symlink", os.readlink(path), str(path)]
+    return _read_only(path) if path.is_dir() else []
+
+
+# --- limits
+
+
+def limit() -> None:
+    """Limit this process, and each that it starts, for good."""
+    import resource
+
+    for name, most in (
+        ("DATA", MEMORY),
+        ("AS", 4 * MEMORY),
+        ("CPU", CPU_SECONDS),
+        ("FSIZE", DISK // 4),
+        ("NOFILE", 512),
+        ("NPROC", 2 * PROCESSES),  # it counts threads, too
+        ("CORE", 0),
+    ):
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
+
+
+def excess(boxes: list[Box]) -> dict[Box, str]:
+    """The boxes that use more than they may, as a whole, and of what."""
+    used = _used()
+    found = {}
+    for box in boxes:
+        memory, processes = used[_space(box.inside)]
+        if memory > 2 * MEMORY:
+            found[box] = f"It used more than {2 * MEMORY // MB:,} MB of memory."
+        elif processes > PROCESSES:
+            found[box] = f"It started more than {PROCESSES} processes."
+    return found
+
+
+def _space(pid: int) -> str:
+    """The process namespace of a process, "" if it is gone or somebody else's."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
+
+
+def _used() -> dict[str, tuple[int, int]]:
+    """Bytes of memory and number of processes, by process namespace."""
+    used: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    for process in psutil.process_iter():
+        try:
+            space, memory = _space(process.pid), process.memory_info()
+        except psutil.Error:
+            continue
+        bytes_, number = used[space]
+        used[space] = bytes_ + memory.rss - memory.shared, number + 1
+    return used
