@@ -11,9 +11,11 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import sys
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -102,7 +104,12 @@ class Box:
         """End every process in the box; with them all that is in it is gone."""
         if self.process is None:
             return
-        self.process.kill()
+        # Its first process must go first, or nobody would wait for it.
+        if self.inside and self.process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.inside, signal.SIGKILL)
+        else:
+            self.process.kill()
         self.process.wait()
         for pipe in self.process.stdin, self.process.stdout, self.process.stderr:
             pipe.close()

@@ -22,14 +22,16 @@ from nbformat.v4 import new_code_cell, new_notebook
 from lessons_support.grading.box import Box, NoBox
 from lessons_support.grading.template import ENVIRONMENT, FAILED, PORTS, READY
 
-START_LIMIT = 60
-"""Seconds until a kernel answers."""
+START_LIMIT, IOPUB_LIMIT = 60, 15
+"""Seconds until a kernel answers, and until a cell's output has come."""
 
 MOST_SHOWN, MOST_MESSAGES = 2_000_000, 5_000
 """Characters of output, and messages with output, after which a run is ended."""
 
 LARGEST_MESSAGE = 4_000_000
 """Bytes. Whoever sends more is cut off."""
+
+TOO_MUCH = "It printed too much."
 
 
 class Template:
@@ -148,7 +150,7 @@ class Listener(NotebookClient):
         self.shown += len(content.get("text", "")) + len(str(content.get("data", "")))
         self.messages += msg["msg_type"] != "status"
         if self.shown > MOST_SHOWN or self.messages > MOST_MESSAGES:
-            self.ending = asyncio.ensure_future(self.km.end("It printed too much."))
+            self.ending = asyncio.ensure_future(self.km.end(TOO_MUCH))
             cell.outputs = []
             self.shown = self.messages = 0
         return super().process_message(msg, cell, cell_index)
@@ -197,6 +199,8 @@ def listener(
         km=manager,
         timeout_func=lambda cell: seconds[cell.id],
         startup_timeout=START_LIMIT,
+        iopub_timeout=IOPUB_LIMIT,
+        raise_on_iopub_timeout=True,
         allow_errors=True,
         coalesce_streams=True,
         record_timing=False,

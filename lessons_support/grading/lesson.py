@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -96,7 +97,12 @@ def lessons(folder: Path = FOLDER) -> dict[str, Lesson]:
 def cells_of(text: str) -> list[Cell]:
     """The cells of a notebook that is given as text; ValueError if it is none."""
     notebook = nbformat.reads(text, as_version=4, capture_validation_error={})
-    return [Cell(x.cell_type, x.source) for x in notebook.cells]
+    return [Cell(x.cell_type, _sound(x.source)) for x in notebook.cells]
+
+
+def _sound(text: str) -> str:
+    """Text without halves of characters, which no message can carry."""
+    return text.encode(errors="replace").decode()
 
 
 def _in_order(path: Path) -> tuple[list[int], str]:
@@ -121,6 +127,19 @@ def _exercises(cells: list[Cell]) -> list[Exercise]:
         above.append(solution)
         next(rest), next(rest)
     return found
+
+
+def imported(lessons: Iterable[Lesson]) -> tuple[str, ...]:
+    """The modules that the cells of lessons import at their top, but for their files."""
+    cells = {y for x in lessons for one in x.exercises for y in one.above}
+    own = {name.removesuffix(".py") for x in lessons for name, _ in x.files}
+    found = set()
+    for statement in (y for x in cells if not runs(x) for y in _statements(x)):
+        if isinstance(statement, ast.Import):
+            found |= {x.name for x in statement.names}
+        elif isinstance(statement, ast.ImportFrom) and statement.module:
+            found.add(statement.module)
+    return tuple(sorted(found - own))
 
 
 # --- what a cell does

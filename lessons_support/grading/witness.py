@@ -23,6 +23,8 @@ HOOKS = (
     "input_transformer_manager.token_transformers",
 )
 
+LESSONS = "the lesson's "
+
 SAYS = ("eq", "ne", "lt", "le", "gt", "ge", "contains", "len", "iter", "getitem")
 SAYS = {f"__{x}__" for x in (*SAYS, "str", "repr", "format", "bool", "int", "float")}
 """The methods by which an object answers the questions of a check."""
@@ -50,7 +52,8 @@ def enter(number):
     ip.seal = {"course": ip.user_module, "parts": seal(), "files": files()}
     ip.seal["environment"] = dict(os.environ)
     move(apart)
-    publish(number, seal=digest(ip.seal["parts"]))
+    own = {x: y for x, y in ip.seal["parts"].items() if not x.startswith(LESSONS)}
+    publish(number, seal=digest(own))
 
 
 def move(module):
@@ -68,7 +71,10 @@ def seal():
             parts[name] = id(module)
             for key, value in list(vars(module).items()):
                 if key not in ("_", "input"):  # these IPython sets for each cell
-                    note(parts, f"{name}.{key}", value)
+                    note(parts, name, key, value)
+    for key, value in list(vars(state.get("course", shell().user_module)).items()):
+        if callable(value) or isinstance(value, ModuleType):
+            parts[f"{LESSONS}{key}"] = id(value)
     for hook in HOOKS:
         owner = shell()
         for part in hook.split("."):
@@ -80,14 +86,16 @@ def seal():
     return parts
 
 
-def note(parts, name, value):
-    if isinstance(value, type):
+def note(parts, module, key, value):
+    name = f"{module}.{key}"
+    if callable(value):
+        parts[name] = identity(value)
+    elif isinstance(value, int | float | str | tuple | frozenset):
         parts[name] = id(value)
+    if isinstance(value, type) and value.__module__ == module:
         for key, member in list(vars(value).items()):
             if callable(member) or isinstance(member, property | staticmethod):
                 parts[f"{name}.{key}"] = identity(member)
-    elif callable(value):
-        parts[name] = identity(value)
 
 
 def identity(function):
@@ -117,9 +125,10 @@ def arm(number, asked):
     """Hand what was asked for over to the course's namespace; claims are noted."""
     sealed, answers = shell().seal, shell().user_ns
     course = sealed["course"].__dict__
+    state["course"] = sealed["course"]
     before, after = sealed["parts"], seal()
     changed = [x for x in before if after.get(x) != before[x]]
-    state.update(number=number, asked=asked, course=course, before=before)
+    state.update(number=number, asked=asked, before=before)
     state.update(changed=changed, wrote=restore(sealed["files"]))
     os.environ.clear()
     os.environ.update(sealed["environment"])
@@ -174,8 +183,9 @@ def is_true(holds):
 def report():
     """Publish the claims, and what is suspicious."""
     before, after = state["before"], seal()
+    before = {x: y for x, y in before.items() if not x.startswith(LESSONS)}
     changed = {x for x in before if after.get(x) != before[x]} | {*state["changed"]}
-    given = [state["course"].get(x) for x in state["asked"]]
+    given = [vars(state["course"]).get(x) for x in state["asked"]]
     for timeline in timelines:
         given += [timeline.result, *timeline.printed]
     publish(
@@ -203,7 +213,7 @@ def liars(values, depth=0):
 
 def speaks(kind):
     """Whether a class made by the answer answers for itself."""
-    if kind in state["course"].values():
+    if kind in vars(state["course"]).values():
         return False
     for name in SAYS & set(vars(kind)):
         method = vars(kind)[name]
@@ -225,4 +235,4 @@ def again():
     """Once more, without the answer and without a chart: no claim must hold now."""
     claims.clear()
     timelines.clear()
-    state["course"]["draw"] = lambda *_, **__: None
+    vars(state["course"])["draw"] = lambda *_, **__: None

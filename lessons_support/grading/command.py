@@ -1,0 +1,157 @@
+"""The commands `grade`, `export` and `refresh` of ``python -m lessons_support``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+GRADE = """\
+Re-run learners' notebooks and give each exercise its verdict, with the reasons.
+
+SUBMISSIONS are notebooks, or folders that are searched for them. A learner's name is
+that of the first folder below the one you give, or else what the file's name adds to
+the lesson's: submissions/ann/2.4-….ipynb and submissions/2.4-…-ann.ipynb are Ann's.
+
+Only the answers are taken from a submission: the code below the heading of an exercise
+("### Exercise 2.4a — …"). The course's own cells and checks do the rest, so what was
+edited or deleted elsewhere does no harm; it is noted. A claim that holds is a point.
+
+Each answer runs in a box of its own (bubblewrap, on Linux): it sees nothing of this
+machine and leaves nothing behind. What is and is not safe is said at the top of
+lessons_support/grading/__init__.py."""
+
+WRITES = """\
+what is written into the folder:
+  grades.csv               a line for each learner and exercise
+  junit.xml                a test for each claim, for Jenkins, GitLab and others
+  LEARNER/feedback.html    every claim, the chart of the learner's run, what it shows
+  LEARNER/results.json     the same for Gradescope; also beside grades.csv, if there
+                           is only one learner
+  runs/                    every run, so that the same line goes on where it stopped;
+                           delete it to grade afresh
+
+The exit code is 0; 1 if a file could not be graded; 2 if nothing was graded; 130 if
+the run was interrupted."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of all three commands."""
+    found = argparse.ArgumentParser(prog="python -m lessons_support")
+    commands = found.add_subparsers(dest="command", required=True)
+    grade = commands.add_parser(
+        "grade",
+        description=GRADE,
+        epilog=WRITES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    grade.add_argument("submissions", metavar="SUBMISSIONS", nargs="+", type=Path)
+    grade.add_argument(
+        "--output",
+        metavar="FOLDER",
+        type=Path,
+        default=Path("grades"),
+        help="where to write, by default ./grades",
+    )
+    grade.add_argument(
+        "--unboxed",
+        action="store_true",
+        help="run answers as any other program of yours: only for people you trust",
+    )
+    grade.add_argument(
+        "--scheduler",
+        metavar="tcp://HOST:8786",
+        help="run on the Dask cluster with this scheduler; its workers need the "
+        "course and bubblewrap, and pip install 'asyncio-lessons[cluster]'",
+    )
+    export = commands.add_parser(
+        "export",
+        description="Write the lessons as nbgrader's source notebooks: put them into "
+        "a course's source/ASSIGNMENT, then use nbgrader as ever.",
+    )
+    export.add_argument("folder", metavar="FOLDER", type=Path)
+    refresh = commands.add_parser(
+        "refresh",
+        description="Run lessons afresh and save them with their outputs.",
+    )
+    refresh.add_argument("lessons", metavar="NOTEBOOK", nargs="*", type=Path)
+    return found
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the arguments ask for; the exit code."""
+    asked = parser().parse_args(arguments)
+    try:
+        return {"grade": grade, "export": export, "refresh": refresh}[asked.command](
+            asked
+        )
+    except KeyboardInterrupt:
+        print("\nStopped. The same line goes on from here.", file=sys.stderr)
+        return 130
+
+
+def grade(asked: argparse.Namespace) -> int:
+    from lessons_support.grading import box
+    from lessons_support.grading.session import Session, Unusable
+
+    if not asked.unboxed and asked.scheduler is None and (why := box.why_not()):
+        print(
+            f"{why} So nothing would be boxed: an answer could read, change and delete "
+            "whatever you can. If you trust all who wrote them, add --unboxed.",
+            file=sys.stderr,
+        )
+        return 2
+    try:
+        with pool(asked.scheduler) as places:
+            return Session(asked.output, not asked.unboxed, places).grade(
+                asked.submissions
+            )
+    except Unusable as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+@contextmanager
+def pool(scheduler: str | None) -> Iterator[Executor]:
+    """Where jobs are run: side by side on this machine, or on a cluster."""
+    if scheduler is not None:
+        from lessons_support.grading.cluster import cluster
+
+        with cluster(scheduler) as places:
+            yield places
+        return
+    from lessons_support.grading.engine import Engine
+
+    engine = Engine.here()
+    places = ThreadPoolExecutor(2 * (os.cpu_count() or 1))
+    try:
+        yield places
+    finally:
+        # A second Ctrl-C must not keep kernels from being ended.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        places.shutdown(wait=False, cancel_futures=True)
+        engine.close()
+
+
+def export(asked: argparse.Namespace) -> int:
+    from lessons_support.grading.nbgrader import export
+
+    for path in export(asked.folder):
+        print(path)
+    return 0
+
+
+def refresh(asked: argparse.Namespace) -> int:
+    from lessons_support.grading.refresh import refresh
+
+    return refresh(asked.lessons)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
