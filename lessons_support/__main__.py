@@ -6,6 +6,15 @@ python3 -m lessons_support [open] [JupyterLab's arguments]
 python3 -m lessons_support test [pytest's arguments]
     run every test and every notebook, or only what the arguments name
 
+python3 -m lessons_support grade SUBMISSIONS... [--output FOLDER]
+    re-run learners' notebooks, boxed, and write grades and feedback; see grade --help
+
+python3 -m lessons_support refresh [NOTEBOOK...]
+    run lessons afresh and save them with their outputs
+
+python3 -m lessons_support export FOLDER
+    write the lessons as nbgrader's source notebooks
+
 The first run makes the folder .venv and installs the packages into it.
 To start afresh, delete that folder.
 """
@@ -24,13 +33,16 @@ if sys.version_info < (3, 11):
     )
 
 
+ELSEWHERE = ("grade", "refresh", "export")
+
+
 def main(arguments):
     """Do what the arguments ask for; without any, open the course."""
     from lessons_support.environment import Environment
 
     course = Environment.here()
     command = "open"
-    if arguments and arguments[0] in ("open", "test", "-h", "--help"):
+    if arguments and arguments[0] in ("open", "test", "-h", "--help") + ELSEWHERE:
         command = arguments.pop(0)
     elif arguments and not arguments[0].startswith("-"):
         sys.exit("There is no command {}: see --help.".format(arguments[0]))
@@ -38,6 +50,13 @@ def main(arguments):
         course.run("jupyterlab", *(first_lesson(course.project) + arguments))
     elif command == "test":
         course.run("pytest", *arguments)
+    elif command in ELSEWHERE:
+        from lessons_support.grading.command import parser
+
+        # What does not fit, and --help, need no set-up.
+        parser().parse_args([command] + arguments)
+        module = "lessons_support.grading.command"
+        course.run(module, command, *arguments, folder=os.getcwd())
     else:
         print(__doc__.strip())
 

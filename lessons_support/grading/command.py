@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 GRADE = """\
 Re-run learners' notebooks and give each exercise its verdict, with the reasons.

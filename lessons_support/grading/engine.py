@@ -21,8 +21,8 @@ from typing import Any
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from lessons_support.grading import box, witness
-from lessons_support.grading.lesson import imported, lessons
 from lessons_support.grading.kernel import TOO_MUCH, Listener, Template, listener
+from lessons_support.grading.lesson import imported, lessons
 
 ANSWER_LIMIT, CHECK_LIMIT, WHOLE_LIMIT = 15, 60, 120
 """Seconds for the answer's cell, for any other cell, and for a run."""

@@ -1,4 +1,4 @@
-"""From submissions to grades: which runs there are, and what their outcomes are worth."""
+"""From answers to grades: which runs there are, and what their outcomes are worth."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from lessons_support.grading.engine import Job, Outcome, packed, run, unpacked
 from lessons_support.grading.lesson import Exercise, Lesson
+from lessons_support.grading.submission import printable
 
 AT_ONCE = 64
 """How many jobs are handed over at a time, so that memory does not grow with them."""
@@ -121,8 +122,8 @@ def prepared(
             return replace(task, claims=tuple(claim for _, claim in solved.claims))
     why = solved.failed or shipped.failed or solved.ended or solved.error
     raise Broken(
-        f"{lesson.name}: the course's own solution of exercise {exercise.name} does not "
-        f"pass here, so answers cannot be judged. {why or solved.suspect}".rstrip()
+        f"{lesson.name}: the course's own solution of exercise {exercise.name} does "
+        f"not pass here, so no answer can be judged. {why or solved.suspect}".rstrip()
     )
 
 

@@ -31,6 +31,7 @@ MOST_SHOWN, MOST_MESSAGES = 2_000_000, 5_000
 LARGEST_MESSAGE = 4_000_000
 """Bytes. Whoever sends more is cut off."""
 
+TEMPLATE = "lessons_support.grading.template"
 TOO_MUCH = "It printed too much."
 
 
@@ -63,7 +64,7 @@ class Template:
     def _start(self) -> None:
         ours, its = socket.socketpair()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "lessons_support.grading.template", *self.modules],
+            [sys.executable, "-P", "-m", TEMPLATE, *self.modules],
             stdin=its,
             stdout=subprocess.DEVNULL,
             cwd="/",

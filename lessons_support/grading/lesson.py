@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -96,7 +97,9 @@ def lessons(folder: Path = FOLDER) -> dict[str, Lesson]:
 
 def cells_of(text: str) -> list[Cell]:
     """The cells of a notebook that is given as text; ValueError if it is none."""
-    notebook = nbformat.reads(text, as_version=4, capture_validation_error={})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of doubled cell ids, for example
+        notebook = nbformat.reads(text, as_version=4, capture_validation_error={})
     return [Cell(x.cell_type, _sound(x.source)) for x in notebook.cells]
 
 
@@ -130,7 +133,7 @@ def _exercises(cells: list[Cell]) -> list[Exercise]:
 
 
 def imported(lessons: Iterable[Lesson]) -> tuple[str, ...]:
-    """The modules that the cells of lessons import at their top, but for their files."""
+    """The modules that the cells of lessons import, but for their own files."""
     cells = {y for x in lessons for one in x.exercises for y in one.above}
     own = {name.removesuffix(".py") for x in lessons for name, _ in x.files}
     found = set()

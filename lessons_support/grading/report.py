@@ -7,7 +7,6 @@ import binascii
 import csv
 import json
 import re
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from xml.etree import ElementTree as xml
 
 from jinja2 import Environment, PackageLoader
 from rich.table import Table
+from rich.text import Text
 
 from lessons_support.checks import BROKEN, HINT, KEPT
 from lessons_support.grading.grade import Grade
@@ -38,6 +38,19 @@ def row(grade: Grade) -> list[Any]:
 def as_text(value: str) -> str:
     """A value that no spreadsheet takes for a formula."""
     return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t") else value
+
+
+def write_all(folder: Path, learners: By, misfits: list[str]) -> None:
+    """What is about all learners; Gradescope wants a folder with one learner only."""
+    grades = [x for theirs in learners.values() for x in theirs]
+    write_csv(folder / "grades.csv", grades, misfits)
+    write_junit(folder / "junit.xml", grades)
+    if len(learners) == 1:
+        write_json(folder / "results.json", results(grades))
+
+
+def write_json(path: Path, data: Any) -> None:
+    path.write_text(json.dumps(data, indent=1), encoding="utf-8")
 
 
 def write_csv(path: Path, grades: list[Grade], misfits: list[str]) -> None:
@@ -123,7 +136,7 @@ def write_learner(folder: Path, grades: list[Grade]) -> None:
         picture=picture,
     )
     (folder / "feedback.html").write_text(page, encoding="utf-8")
-    (folder / "results.json").write_text(json.dumps(results(grades), indent=1))
+    write_json(folder / "results.json", results(grades))
 
 
 def picture(grade: Grade) -> str:
@@ -143,16 +156,16 @@ PAGE = Environment(
 ).get_template("page.html")
 
 
-def folder_name(learner: str, taken: Callable[[str], bool]) -> str:
+def folder_name(learner: str, taken: set[str]) -> str:
     """A name for a learner's folder: letters and digits, and nobody else's."""
-    plain = re.sub(r"[^\w.-]+", "-", learner).strip(".-") or "nameless"
-    name, number = plain[:80], 2
-    while taken(name.casefold()):
-        name, number = f"{plain[:80]}-{number}", number + 1
+    plain = re.sub(r"[^\w.-]+", "-", learner)[:80].strip(".-") or "nameless"
+    name, number = plain, 2
+    while name.casefold() in taken:
+        name, number = f"{plain}-{number}", number + 1
     return name
 
 
-def table(learners: dict[str, list[Grade]]) -> Table:
+def table(learners: By) -> Table:
     """The grades of all learners, for a terminal."""
     found = Table(box=None, pad_edge=False, header_style="bold")
     for name in "learner", "lesson", "claims held of asked":
@@ -162,7 +175,7 @@ def table(learners: dict[str, list[Grade]]) -> Table:
     for learner, grades in learners.items():
         for number in dict.fromkeys(x.task.lesson.number for x in grades):
             ours = [x for x in grades if x.task.lesson.number == number]
-            found.add_row(learner, number, *_in_short(ours))
+            found.add_row(*map(Text, (learner, number, *_in_short(ours))))
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from lessons_support.grading.grade import Broken, Grade, Store, Task, outcomes, 
 from lessons_support.grading.lesson import lessons
 from lessons_support.grading.submission import Answer, Misfit, Submission, find, read
 
+NO_RUN = Outcome()
 NOT_ATTEMPTED = "Not attempted: the answer cell is as shipped."
 
 
@@ -66,7 +66,8 @@ class Session:
         try:
             store = Store(self.output / "runs")
             entries, found = self._run(submissions, store, console)
-            learners = self._write(entries, found, store, misfits)
+            learners = self._write(entries, found, store)
+            report.write_all(self.output, learners, misfits)
         except OSError as error:
             raise Unusable(f"{self.output} cannot be written to: {error}.") from error
         except Broken as error:
@@ -105,35 +106,21 @@ class Session:
                 yield Entry(submission.learner, tasks[name], answer)
 
     def _write(
-        self,
-        entries: list[Entry],
-        found: dict[int, Outcome],
-        store: Store,
-        misfits: list[str],
+        self, entries: list[Entry], found: dict[int, Outcome], store: Store
     ) -> dict[str, list[Grade]]:
-        """Write everything; the grades by learner, without their charts."""
-        graded = [x.grade(found.get(n, Outcome())) for n, x in enumerate(entries)]
+        """Write the pages; the grades by learner, without their charts."""
         learners: dict[str, list[Grade]] = {}
-        for grade in graded:
-            learners.setdefault(grade.learner, []).append(grade)
-        report.write_csv(self.output / "grades.csv", graded, misfits)
-        report.write_junit(self.output / "junit.xml", graded)
-        folders: set[str] = {"runs"}
-        for learner in learners:
-            whole = [
-                x.grade(
-                    (store.get(*x.run) if x.answer.code else None)
-                    or found.get(n, Outcome())
-                )
-                for n, x in enumerate(entries)
-                if x.learner == learner
-            ]
-            name = report.folder_name(learner, folders.__contains__)
+        whole: dict[str, list[Entry]] = {}
+        for number, entry in enumerate(entries):
+            grade = entry.grade(found.get(number, NO_RUN))
+            learners.setdefault(entry.learner, []).append(grade)
+            whole.setdefault(entry.learner, []).append(entry)
+        folders = {store.folder.name}
+        for learner, theirs in whole.items():
+            name = report.folder_name(learner, folders)
             folders.add(name.casefold())
-            report.write_learner(self.output / name, whole)
-        if len(learners) == 1:
-            told = json.dumps(report.results(whole), indent=1)
-            (self.output / "results.json").write_text(told)
+            charted = [x.grade(store.get(*x.run) or NO_RUN) for x in theirs]
+            report.write_learner(self.output / name, charted)
         return learners
 
 

@@ -102,14 +102,14 @@ def _learner(path: Path, root: Path, lesson: Lesson) -> str:
     """The first folder below the root, or what the file's name adds to the lesson's."""
     parts = path.relative_to(root).parts
     if len(parts) > 1:
-        return printable(parts[0])
+        return printable(parts[0]) or "nameless"
     rest = re.sub(re.escape(lesson.name), "", path.stem).strip(" -_.()")
-    return printable(rest or root.resolve().name)
+    return printable(rest or root.resolve().name) or "nameless"
 
 
 def printable(text: str) -> str:
     """Text without line breaks and control characters, not even for a terminal."""
-    return "".join(x if x.isprintable() else "�" for x in text).strip() or "nameless"
+    return "".join(x if x.isprintable() else "�" for x in text).strip()
 
 
 def _answer(exercise: Exercise, cells: list[Cell]) -> Answer:
