@@ -50,9 +50,7 @@ def test_a_deleted_check_is_replaced_and_noted(notebook, tmp_path):
     del notebook.cells[place(notebook, FIRST.check)]
     taken = answer(notebook, tmp_path)
     assert taken.code == "mine = 1"
-    assert taken.notes == (
-        "The check cell was missing; the course's own was used.",
-    )
+    assert taken.notes == ("The check cell was missing; the course's own was used.",)
 
 
 def test_a_doubled_check_does_no_harm(notebook, tmp_path):

@@ -72,6 +72,7 @@ class Box:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            bufsize=0,
             pass_fds=[write],
             cwd="/",
             env={"PATH": os.environ.get("PATH", os.defpath)},
@@ -87,7 +88,6 @@ class Box:
         """Whether the placeholder runs, so that the box is complete."""
         try:
             self.process.stdin.write(b".")
-            self.process.stdin.flush()
         except BrokenPipeError:
             return False
         return self.process.stdout.read(1) == b"."

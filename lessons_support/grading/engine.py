@@ -286,9 +286,6 @@ class _Run:
             ended = "It kept its check from being made."
         chart = next((x.data for x in _data(check) if "image/png" in x.data), {})
         text = "".join(x.text for x in check.outputs if x.output_type == "stream")
-        error = ""
-        for cell in self._cell("answer"), check:
-            error = error or _error(cell)
         return Outcome(
             claims=self._claims(),
             ended=ended,
@@ -297,9 +294,16 @@ class _Run:
             chart="".join(str(chart.get("image/png", "")).split()),
             shown=str(chart.get("text/plain", ""))[:MOST_TEXT],
             printed=text[:MOST_TEXT],
-            error=error,
+            error=self._error(),
             noisy=told.get("noisy") is True,
         )
+
+    def _error(self) -> str:
+        """The first error that is not a lesson's own demonstration."""
+        shown = ["answer", "check"]
+        if len(self.job.before) == 1:  # cells that define
+            shown.insert(0, "before 0")
+        return next(filter(None, (_error(self._cell(x)) for x in shown)), "")
 
     def _suspect(self, told: dict[str, Any]) -> str:
         before = self._told("enter", self.first)

@@ -64,7 +64,7 @@ class Template:
     def _start(self) -> None:
         ours, its = socket.socketpair()
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", TEMPLATE, *self.modules],
+            [sys.executable, "-m", TEMPLATE, *self.modules],
             stdin=its,
             stdout=subprocess.DEVNULL,
             cwd="/",
