@@ -102,7 +102,7 @@ def test_a_page_shows_claims_findings_and_the_answer(tmp_path):
 
 
 def test_nothing_of_a_learner_is_code_in_a_page(tmp_path):
-    told = Outcome(**{x: EVIL for x in ("ended", "suspect", "shown", "printed")})
+    told = Outcome(**dict.fromkeys(("ended", "suspect", "shown", "printed"), EVIL))
     told = replace(told, chart=EVIL, error=EVIL, claims=((True, EVIL),))
     text = page(Grade(EVIL, TASK, EVIL, told, (EVIL,)), tmp_path)
     assert "<script" not in text

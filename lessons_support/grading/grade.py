@@ -12,7 +12,6 @@ from typing import Any
 
 from lessons_support.grading.engine import Job, Outcome, packed, run, unpacked
 from lessons_support.grading.lesson import Exercise, Lesson
-from lessons_support.grading.submission import printable
 
 AT_ONCE = 64
 """How many jobs are handed over at a time, so that memory does not grow with them."""
