@@ -11,6 +11,7 @@ from asyncio import isfuture
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise, takewhile
+from textwrap import shorten
 from traceback import walk_tb
 from types import FrameType
 from typing import Any
@@ -30,7 +31,7 @@ from lessons_support.timeline import (
 from lessons_support.words import clock, many
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
-MOST_NAMES = 3
+MOST_NAMES, LONGEST_MESSAGE = 3, 200
 
 
 def findings(timeline: Timeline) -> tuple[str, ...]:
@@ -99,7 +100,8 @@ def _failed(timeline: Timeline) -> tuple[str, ...]:
 
 def _told(error: BaseException, timeline: Timeline) -> str:
     name = next((x.name for x in timeline.lanes if x.kind == BLOCK), "The function")
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = shorten(str(error), LONGEST_MESSAGE, placeholder=" …")
+    what = f"{type(error).__name__}: {said}" if said else type(error).__name__
     if isinstance(error, BaseExceptionGroup):
         inner = [f"{type(x).__name__}: {x}" for x in error.exceptions]
         what = f"an {type(error).__name__} that holds {_listed(inner)}"
@@ -119,6 +121,17 @@ ADVICE = (
         "An asyncio.Future, a coroutine or an awaitable is required",
         "gather takes what the call of an async def gives, "
         "not a function that was not called, nor a result that was awaited already",
+    ),
+    (
+        TypeError,
+        r"(?:function|method)'? (?:object )?can't be (?:used|awaited)",
+        "You await a function that was not called. Call it, and await what that gives",
+    ),
+    (
+        TypeError,
+        r"NoneType'? (?:object )?can't be (?:used|awaited)",
+        "You await None. The call that gave it was no call of an async def, "
+        "and has ended already",
     ),
     (
         TypeError,
@@ -301,6 +314,8 @@ def _in_words(timeline: Timeline, chain: list[Call], total: float, least: float)
         return f"{made}: {took}{_colon(where)}. All made first, they take {short}."
     number = NUMBERS[len(chain)] if len(chain) < len(NUMBERS) else str(len(chain))
     came = f"{number.capitalize()} waits came one after another and took {took}"
+    if tasks:
+        came += f", in spite of {many(len(tasks), 'task')}"
     side = "Side by side they take" if least == longest else "At best they take"
     why = ", the longest" if least == longest else ": not all need one another"
     return f"{came}{_colon(where)}. {side} {short}{why}."

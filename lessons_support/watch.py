@@ -421,10 +421,12 @@ class Watch:
         Otherwise it is a loop run inside a step, and the step will go on.
         """
         if self.adopted:
-            lane, now = self.current, self.clock()
+            lane, begin, now = self.current, self.since, self.clock()
             task = self.log.lives[lane].task()
             after = ENDED if task is None else self._after(lane, task, now)
-            self.note((lane, self.since, now, after))
+            self.note((lane, begin, now, after))
+            if now - begin > BLOCKED_AFTER:
+                self.blocked(lane, begin, now)
             self.current, self.since, self.adopted = None, 0.0, False
 
     def view(self, block: int | None, end: float) -> View:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from reprlib import Repr
+from typing import Any
 
 from lessons_support.timeline import (
     BLOCK,
@@ -29,6 +31,9 @@ from lessons_support.timeline import (
 LANES_IN_FULL, STRETCHES_IN_FULL, PRINTED_IN_FULL = 40, 8, 40
 MOST_GROUPS, MOST_FAILED = 20, 10
 TOO_SHORT = 0.05
+SHORT = Repr()
+SHORT.maxlist = SHORT.maxtuple = SHORT.maxdict = 8
+SHORT.maxstring = 60
 ENDS = {OK: "done", CANCELLED: "cancelled", PENDING: "not done"}
 
 
@@ -58,7 +63,25 @@ def headline(timeline: Timeline) -> str:
     kinds = Counter(lane.kind for lane in timeline.lanes)
     length = clock(timeline.elapsed) or "under 0.1 s"
     counts = [many(kinds[k], k) for k in (TASK, SPAN) if kinds[k]]
-    return ", ".join([length, *(counts or ["no tasks"])])
+    return ", ".join([length, *(counts or ["no tasks"]), *_returned(timeline.result)])
+
+
+def _returned(result: Any) -> list[str]:
+    """What a rehearsed function gave back, if its words are the same each time."""
+    if not _is_plain(result):
+        return []
+    told = SHORT.repr(result)
+    return [f"returned {told if len(told) <= 120 else told[:117] + '...'}"]
+
+
+def _is_plain(value: Any, depth: int = 3) -> bool:
+    """Whether a value is a text, a number or a collection of such; None is neither."""
+    kind = type(value)
+    if kind is dict:
+        return _is_plain([*value, *value.values()], depth)
+    if kind in (list, tuple, set, frozenset):
+        return depth > 0 and all(x is None or _is_plain(x, depth - 1) for x in value)
+    return kind in (str, int, float, bool)
 
 
 def findings(timeline: Timeline) -> list[str]:

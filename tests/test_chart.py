@@ -508,6 +508,28 @@ def test_the_words_do_not_depend_on_the_machine(both):
     assert draw(exact).text == draw(late).text
 
 
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        (["NEWS", None], "2.0 s, 1 task, returned ['NEWS', None]"),
+        ({"b": 1, "a": (2.5,)}, "2.0 s, 1 task, returned {'a': (2.5,), 'b': 1}"),
+        ("tea", "2.0 s, 1 task, returned 'tea'"),
+        (False, "2.0 s, 1 task, returned False"),
+        (None, "2.0 s, 1 task"),
+        (object(), "2.0 s, 1 task"),
+        ([[[[[1]]]]], "2.0 s, 1 task"),
+        ([object()], "2.0 s, 1 task"),
+    ],
+)
+def test_the_words_say_what_came_back_if_it_is_the_same_each_time(result, told):
+    assert str(draw(timeline(sleeper("a", 2), result=result))).startswith(told + "\n")
+
+
+def test_a_long_result_is_cut_short():
+    first = str(draw(timeline(sleeper("a", 2), result=["word " * 100] * 100)))
+    assert len(first.splitlines()[0]) < 160
+
+
 # --- the object
 
 

@@ -186,6 +186,26 @@ WRONG = {
             "def: (answer.py, line 4)."
         ],
     ),
+    "awaits a function": (
+        """
+        async def fetch_all(fetch, pages):
+            await fetch
+        """,
+        [
+            "You await a function that was not called. Call it, and await what that "
+            "gives: (answer.py, line 2)."
+        ],
+    ),
+    "awaits None": (
+        """
+        async def fetch_all(fetch, pages):
+            await time.sleep(0)
+        """,
+        [
+            "You await None. The call that gave it was no call of an async def, and "
+            "has ended already: (answer.py, line 2)."
+        ],
+    ),
     "gathers what is no awaitable": (
         """
         async def fetch_all(fetch, pages):
@@ -305,6 +325,15 @@ def test_a_right_answer_with_a_stray_pause_has_that_finding_only():
         "Nobody else could run for 0.2 s: fetch_all, "
         "time.sleep(0.2) (answer.py, line 2)."
     )
+
+
+def test_a_long_message_of_an_exception_is_cut_short():
+    [sentence] = rehearsed("""
+        async def fetch_all(fetch, pages):
+            raise ValueError("a long story " * 100)
+    """).findings
+    assert "ValueError: a long story a long" in sentence
+    assert len(sentence) < 350
 
 
 @pytest.mark.parametrize(
@@ -584,6 +613,20 @@ def test_a_diamond_in_a_row_is_found_with_what_it_takes_at_best():
         "Three waits came one after another and took 4.0 s, their sum. "
         "At best they take 3.0 s: not all need one another."
     ]
+
+
+def test_tasks_that_are_awaited_at_once_after_another_wait_are_counted():
+    [sentence] = findings(
+        """
+        async def page(get_user, get_orders, get_prefs):
+            user = await get_user()
+            orders = await asyncio.create_task(get_orders(user["id"]))
+            prefs = await asyncio.create_task(get_prefs(user["id"]))
+            return user, orders, prefs
+        """,
+        *THREE,
+    )
+    assert "took 4.0 s, their sum, in spite of 2 tasks. At best" in sentence
 
 
 def test_a_diamond_with_its_sides_together_is_right():

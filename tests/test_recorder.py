@@ -684,6 +684,16 @@ def test_a_step_that_blocks_when_the_recording_ends_is_told():
     assert "time.sleep(0.2)" in blocked.where
 
 
+def test_the_blocks_first_step_is_blocked_too_if_it_awaits_afterwards():
+    async def program():
+        time.sleep(0.2)
+        await asyncio.sleep(0)
+
+    (blocked,) = recording(program).blocked
+    assert blocked.lane == "block"
+    assert "time.sleep(0.2)" in blocked.where
+
+
 def test_steps_under_50_ms_block_nobody():
     async def program():
         for _ in range(3):

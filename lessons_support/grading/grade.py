@@ -12,6 +12,7 @@ from typing import Any
 
 from lessons_support.grading.engine import Job, Outcome, packed, run, unpacked
 from lessons_support.grading.lesson import Exercise, Lesson
+from lessons_support.grading.submission import printable
 
 AT_ONCE = 64
 """How many jobs are handed over at a time, so that memory does not grow with them."""
@@ -70,13 +71,13 @@ class Grade:
     def note(self) -> str:
         """All that a teacher should know, in sentences."""
         told, parts = self.outcome, list(self.notes)
-        parts += (
-            [f"Suspect: {told.suspect} Look at the answer."] if told.suspect else []
-        )
-        parts += [f"Not graded: {told.failed}"] if told.failed else []
-        parts += [told.ended] if told.ended else []
-        parts += [f"The answer ends with {told.error}."] if told.error else []
-        return " ".join([*parts, *told.notes])
+        if told.suspect:
+            parts.append(f"Suspect: {told.suspect} Look at the answer.")
+        if told.failed:
+            parts.append(f"Not graded: {told.failed}")
+        if told.error:
+            parts.append(f"The answer ends with {told.error}.")
+        return printable(" ".join(filter(None, [*parts, told.ended, *told.notes])))
 
 
 class Store:
