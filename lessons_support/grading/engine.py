@@ -13,16 +13,19 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from lessons_support.grading import box, witness
 from lessons_support.grading.kernel import TOO_MUCH, Listener, Template, listener
 from lessons_support.grading.lesson import imported, lessons
+
+T = TypeVar("T")
 
 ANSWER_LIMIT, CHECK_LIMIT, WHOLE_LIMIT = 15, 60, 120
 """Seconds for the answer's cell, for any other cell, and for a run."""
@@ -138,17 +141,20 @@ class Engine:
                 break
         return best
 
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine gives, run on the engine's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
     def _try(self, job: Job) -> Outcome:
-        work = asyncio.run_coroutine_threadsafe(self._run(job), self.loop)
         try:
-            return work.result()
+            return self.wait(self._run(job))
         except box.NoBox as error:
             return Outcome(failed=str(error))
 
     def close(self) -> None:
         """End all kernels, and the templates."""
         Engine._here = None
-        asyncio.run_coroutine_threadsafe(self._close(), self.loop).result()
+        self.wait(self._close())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
         self.loop.close()

@@ -173,12 +173,35 @@ class Manager(AsyncKernelManager):
 
 
 def listener(
-    sources: list[str], folder: Path, template: Template | None, limits: list[int]
+    sources: list[str], sockets: Path, template: Template | None, limits: list[int]
 ) -> Listener:
     """A client for a new kernel that is to run these cells, within these seconds.
 
-    The kernel is boxed if it has a template. ``folder`` is for what the client needs,
-    and where an ordinary kernel runs.
+    The kernel is boxed if it has a template; an ordinary one runs below ``sockets``.
+    """
+    notebook = new_notebook(cells=[new_code_cell(x) for x in sources])
+    seconds = dict(zip((x.id for x in notebook.cells), limits, strict=True))
+    found = client(notebook, sockets, sockets / "work", 0, kind=Listener)
+    found.timeout_func = lambda cell: seconds[cell.id]
+    found.allow_errors = found.raise_on_iopub_timeout = True
+    if template is not None:
+        found.km.provisioner = BoxedKernel(
+            parent=found.km, kernel_id="boxed", kernel_spec=found.km.kernel_spec
+        )
+        found.km.provisioner.template = template
+    return found
+
+
+def client(
+    notebook: Any,
+    sockets: Path,
+    folder: Path,
+    limit: int,
+    kind: type[NotebookClient] = NotebookClient,
+) -> NotebookClient:
+    """A client for a new kernel that runs in a folder, with seconds for each cell.
+
+    Its sockets have a folder of their own: kernels side by side race for TCP ports.
     """
     context = zmq.asyncio.Context.instance()
     context.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
@@ -186,25 +209,16 @@ def listener(
         kernel_name="python3",
         context=context,
         transport="ipc" if os.name == "posix" else "tcp",
-        connection_file=str(folder / "kernel.json"),
+        connection_file=str(sockets / "kernel.json"),
     )
-    if template is not None:
-        manager.provisioner = BoxedKernel(
-            parent=manager, kernel_id="boxed", kernel_spec=manager.kernel_spec
-        )
-        manager.provisioner.template = template
-    notebook = new_notebook(cells=[new_code_cell(x) for x in sources])
-    seconds = dict(zip((x.id for x in notebook.cells), limits, strict=True))
-    return Listener(
+    return kind(
         notebook,
         km=manager,
-        timeout_func=lambda cell: seconds[cell.id],
+        timeout=limit,
         startup_timeout=START_LIMIT,
         iopub_timeout=IOPUB_LIMIT,
-        raise_on_iopub_timeout=True,
-        allow_errors=True,
         coalesce_streams=True,
         record_timing=False,
         shutdown_kernel="immediate",
-        resources={"metadata": {"path": str(folder / "work")}},
+        resources={"metadata": {"path": str(folder)}},
     )
