@@ -15,9 +15,8 @@ import time
 from pathlib import Path
 
 import nbformat
-import psutil
 import pytest
-from submissions import filled, grade, lesson, start, submit
+from submissions import Graded, filled, grade, lesson, submit
 from test_exercises import answers
 
 from lessons_support.grading import box
@@ -94,7 +93,7 @@ def test_stock_nbgrader_gives_the_same_points(tmp_path):
         if path.stem != LESSON.name:
             path.unlink()
     run("nbgrader", "generate_assignment", "ps", folder=tmp_path)
-    learners = {"ann": SOLVED, "bob": MIXED, "eve": {}}
+    learners = {"ann": SOLVED, "bob": MIXED}
     for learner, given in learners.items():
         hand_in(tmp_path, learner, given)
         submit(tmp_path / "in", learner, LESSON, given)
@@ -107,7 +106,7 @@ def test_stock_nbgrader_gives_the_same_points(tmp_path):
     for line in grade(tmp_path / "out", tmp_path / "in", *arguments).lines:
         ours[line["learner"]] += int(line["points"])
     assert ours == theirs
-    assert ours["ann"] > ours["bob"] > ours["eve"] == 0
+    assert ours["ann"] > ours["bob"] > 0
 
 
 # --- nbval and jupyter execute
@@ -132,3 +131,90 @@ def test_a_solved_notebook_passes_nbval_and_shows_its_ticks(tmp_path):
     claims = sum(len(x.claims) for x in LESSON.exercises)
     assert "".join(told).count("✓ ") == claims
     assert "✗" not in "".join(told)
+
+
+# --- Dask
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A scheduler and two worker processes; the scheduler's address, and both."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    log = (tmp_path / "cluster.log").open("w")
+
+    def begin(name, *options):
+        return subprocess.Popen(
+            [
+                OTHERS / "python",
+                "-m",
+                "distributed.cli.dask_" + command[0],
+                *command[1:],
+            ],
+            cwd=tmp_path,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+    quiet = ("--no-dashboard",)
+    running = [
+        begin("scheduler", "--host", "127.0.0.1", "--port", address[-5:], *quiet)
+    ]
+    options = ("--no-nanny", "--nthreads", "2", "--local-directory", tmp_path, *quiet)
+    running += [begin("worker", address, *map(str, options)) for _ in range(2)]
+    yield address, running[1:]
+    for process in running:
+        process.kill()
+        process.wait()
+    log.close()
+
+
+@others
+@pytest.mark.skipif(bool(box.why_not()), reason=box.why_not() or "boxed")
+def test_a_cluster_loses_nothing_when_a_worker_is_killed(cluster, tmp_path):
+    address, workers = cluster
+    for number in range(5):
+        given = {x: f"{y}\n# {number}" for x, y in SOLVED.items()}
+        submit(tmp_path / "in", str(number), LESSON, given)
+    command = [OTHERS / "python", "-P", "-m", "lessons_support.grading.command"]
+    arguments = ["grade", tmp_path / "in", "--output", tmp_path / "out"]
+    grading = subprocess.Popen(
+        list(map(str, [*command, *arguments, "--scheduler", address])),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    store = tmp_path / "out" / "runs"
+    deadline = time.monotonic() + LIMIT
+    while len(list(store.glob("*.json"))) < 2 * len(LESSON.exercises) + 2:
+        assert grading.poll() is None, grading.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    workers[0].send_signal(signal.SIGKILL)
+    printed, _ = grading.communicate(timeout=LIMIT)
+    assert grading.returncode == 0, printed
+    lines = Graded(0, printed, tmp_path / "out").lines
+    assert len(lines) == 5 * len(LESSON.exercises)
+    for line in lines:
+        assert line["points"] == line["claims asked"], line
+
+
+@others
+def test_a_scheduler_that_is_not_there_gets_a_sentence(tmp_path):
+    submit(tmp_path / "in", "ann", LESSON, {})
+    done = subprocess.run(
+        [
+            *(OTHERS / "python", "-m", "lessons_support.grading.command", "grade"),
+            *(tmp_path / "in", "--scheduler", f"tcp://127.0.0.1:{free_port()}"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "No scheduler answers at tcp://127.0.0.1:" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-PACKAGE = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).parent.parent
 HOME, SOCKETS = "/tmp", "/run"
 """The box's own folders: the working one, and the one for the kernel's sockets."""
 
@@ -117,7 +117,8 @@ class Box:
 
 def command() -> list[str]:
     """The command line that makes a box and runs what is added to it."""
-    python = {Path(x).resolve() for x in (sys.prefix, sys.base_prefix)}
+    seen = [Path(x) for x in (sys.prefix, sys.base_prefix, PACKAGE)]
+    seen += [x.resolve() for x in seen]  # links lead nowhere in a box
     return [
         *("bwrap", "--die-with-parent", "--new-session", "--clearenv"),
         *("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"),
@@ -128,7 +129,7 @@ def command() -> list[str]:
         *_in_memory(SOCKETS, MB),
         *(part for x in sorted(Path("/").iterdir()) for part in _system(x)),
         *(part for x in ETC for part in ("--ro-bind-try", x, x)),
-        *(part for x in sorted({*python, PACKAGE}) for part in _read_only(x)),
+        *(part for x in sorted({*seen}) for part in _read_only(x)),
         *("--proc", "/proc", "--dev", "/dev", *_in_memory("/dev/shm", DISK)),
         *("--remount-ro", "/dev", "--remount-ro", "/"),
     ]

@@ -97,6 +97,7 @@ def main(arguments: list[str]) -> int:
 
 def grade(asked: argparse.Namespace) -> int:
     from lessons_support.grading import box
+    from lessons_support.grading.engine import NoCluster
     from lessons_support.grading.session import Session, Unusable
 
     if not asked.unboxed and asked.scheduler is None and (why := box.why_not()):
@@ -111,7 +112,7 @@ def grade(asked: argparse.Namespace) -> int:
             return Session(asked.output, not asked.unboxed, places).grade(
                 asked.submissions
             )
-    except Unusable as error:
+    except (NoCluster, Unusable) as error:
         print(error, file=sys.stderr)
         return 2
 

@@ -40,6 +40,10 @@ MOST_TEXT = 20_000
 """Characters of what a run printed that are kept."""
 
 
+class NoCluster(RuntimeError):
+    """There is no cluster, and why: a sentence."""
+
+
 @dataclass(frozen=True)
 class Job:
     """An answer and all that its run needs: sources of cells, names and files."""
