@@ -148,13 +148,9 @@ def cluster(tmp_path):
     log = (tmp_path / "cluster.log").open("w")
 
     def begin(name, *options):
+        module = f"distributed.cli.dask_{name}"
         return subprocess.Popen(
-            [
-                OTHERS / "python",
-                "-m",
-                "distributed.cli.dask_" + command[0],
-                *command[1:],
-            ],
+            [OTHERS / "python", "-m", module, *options],
             cwd=tmp_path,
             stdout=log,
             stderr=subprocess.STDOUT,
