@@ -130,12 +130,13 @@ class BoxedKernel(KernelProvisionerBase):
         """Nothing: a kernel that does not end by itself is ended with its box."""
 
     async def kill(self, restart: bool = False) -> None:
-        self.box.close()
+        if self.box is not None:
+            await asyncio.to_thread(self.box.close)
 
     terminate = kill
 
     async def cleanup(self, restart: bool = False) -> None:
-        self.box.close()
+        await self.kill()
         if self.alive is not None:
             os.close(self.alive)
             self.alive = None

@@ -43,8 +43,23 @@ ENVIRONMENT = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "MPLCONFIGDIR": f"{HOME}/.matplotlib",
     "OPENBLAS_NUM_THREADS": "1",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
+
+OF_A_KERNEL = (
+    "IPython.core.completerlib",
+    "IPython.core.debugger",
+    "IPython.core.oinspect",
+    "IPython.extensions.storemagic",
+    "ipykernel.debugger",
+    "ipykernel.displayhook",
+    "ipykernel.iostream",
+    "ipykernel.kernelapp",
+    "ipykernel.zmqshell",
+    "tornado.platform.asyncio",
+)
+"""What a kernel imports while it starts: of its time, the debugger takes a half."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -61,9 +76,7 @@ def main(modules: list[str]) -> None:
 
 def warm_up(modules: list[str]) -> None:
     """Import what kernels and lessons need, and draw a chart: that loads the fonts."""
-    wanted = ["ipykernel.kernelapp", "ipykernel.zmqshell", "IPython.core.debugger"]
-    wanted += ["ipykernel.displayhook", "ipykernel.iostream", *modules]
-    for name in wanted:
+    for name in (*OF_A_KERNEL, *modules):
         with suppress(ImportError):
             importlib.import_module(name)
     from lessons_support import check, draw, record, rehearse

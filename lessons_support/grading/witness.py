@@ -105,7 +105,7 @@ def identity(function):
 
 
 def digest(parts):
-    return hash(tuple(sorted(parts.items(), key=str)))
+    return hash(frozenset(parts.items()))
 
 
 def files():
