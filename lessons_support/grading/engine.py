@@ -259,8 +259,7 @@ class _Run:
                     await self.client.async_execute_cell(self._cell(name), number)
         finally:
             self.managers.discard(self.manager)
-            with suppress(Exception):
-                await self.manager.provisioner.kill()
+            await self.manager.let_go()
 
     def _cell(self, name: str) -> Any:
         return self.client.nb.cells[list(self.cells).index(name)]
@@ -302,11 +301,17 @@ class _Run:
             suspect=self._suspect(told),
             notes=tuple(f"It changed the file {x}." for x in told.get("wrote", ())),
             chart="".join(str(chart.get("image/png", "")).split()),
-            shown=str(chart.get("text/plain", ""))[:MOST_TEXT],
+            shown=self._in_words(chart),
             printed=text[:MOST_TEXT],
             error=self._error(),
             noisy=told.get("noisy") is True,
         )
+
+    def _in_words(self, chart: Any) -> str:
+        """What the chart says, with the answer's cell called by a name, no number."""
+        number = list(self.cells).index("answer") + 1
+        text = str(chart.get("text/plain", ""))[:MOST_TEXT]
+        return text.replace(f"cell In[{number}]", "the answer")
 
     def _error(self) -> str:
         """The first error that is not a lesson's own demonstration."""

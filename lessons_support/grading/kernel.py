@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import zmq.asyncio
+from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerBase
 from nbclient import NotebookClient
@@ -158,10 +159,21 @@ class Listener(NotebookClient):
         return super().process_message(msg, cell, cell_index)
 
 
+class Client(AsyncKernelClient):
+    """jupyter_client's client without a heartbeat, which takes a thread for each.
+
+    Whether a kernel lives is known from its process.
+    """
+
+    def start_channels(self, **which: bool) -> None:
+        super().start_channels(**{**which, "hb": False})
+
+
 class Manager(AsyncKernelManager):
     """jupyter_client's manager, of a kernel that may have been ended for a reason."""
 
     ended_for = ""
+    client_factory = Client
 
     def client(self, **kwargs: Any) -> Any:
         """A client that shares the manager's sockets' context, and so its limits."""
@@ -171,6 +183,13 @@ class Manager(AsyncKernelManager):
         """End the kernel now, and note why."""
         self.ended_for = why
         await self.provisioner.kill()
+
+    async def let_go(self) -> None:
+        """End the kernel if it is left, and close all sockets, also forgotten ones."""
+        with suppress(Exception):
+            await self.provisioner.kill()
+            await self.provisioner.wait()
+        self.context.destroy(linger=0)
 
 
 def listener(
@@ -204,7 +223,7 @@ def client(
 
     Its sockets have a folder of their own: kernels side by side race for TCP ports.
     """
-    context = zmq.asyncio.Context.instance()
+    context = zmq.asyncio.Context()
     context.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
     manager = Manager(
         kernel_name="python3",

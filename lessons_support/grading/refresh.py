@@ -67,7 +67,12 @@ async def _run(notebook: Any, folder: Path) -> None:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     with tempfile.TemporaryDirectory(prefix="grade-") as sockets:
-        await client(notebook, Path(sockets), folder, CELL_LIMIT).async_execute()
+        runner = client(notebook, Path(sockets), folder, CELL_LIMIT)
+        manager = runner.km
+        try:
+            await runner.async_execute()
+        finally:
+            await manager.let_go()
     notebook.metadata = nbformat.from_dict(metadata)
 
 
