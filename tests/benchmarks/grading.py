@@ -115,16 +115,9 @@ def otter(number, folder):
     for name, text in LESSON.files:
         (folder / name).write_text(text)
         files.append(name)
-    make = [
-        BIN / "otter",
-        "generate",
-        "-t",
-        "tests",
-        "-o",
-        "all.zip",
-        "--no-environment",
-    ]
-    subprocess.run([*make, *files], cwd=folder, check=True, capture_output=True)
+    (folder / "out").mkdir()
+    make = ["generate", "-t", "tests", "-o", "all.zip", "--no-environment", *files]
+    subprocess.run([BIN / "otter", *make], cwd=folder, check=True, capture_output=True)
     for one in range(number):
         nbformat.write(filled(LESSON, mixed(one)), folder / f"learner{one:04}.ipynb")
     each = 'for x in learner*.ipynb; do otter run -a all.zip "$x" -o out; done'
@@ -133,9 +126,7 @@ def otter(number, folder):
 
 def main():
     number, few = [*map(int, sys.argv[1:]), 60, 60][:2]
-    print(
-        "| grader | submissions | s | a minute | CPU s each, of children waited for |"
-    )
+    print("| grader | submissions | s | a minute | CPU s each |")
     print("|---|---:|---:|---:|---:|")
     rates = {}
     for grade, many in ((ours, number), (nbgrader, few), (otter, few)):
