@@ -34,4 +34,7 @@ What a verdict is protected from
 
 What is not protected
     Without a box (``--unboxed``) an answer may do all that the grader's user may do.
+    With ``--scheduler`` the grader and the workers trust the cluster: Dask sends
+    pickles. A worker that is killed leaves an empty folder "grade-…" behind; its boxes
+    end with it.
 """
