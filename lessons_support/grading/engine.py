@@ -7,9 +7,9 @@ called by threads here, and sent to the workers of a cluster.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import secrets
-import shutil
 import tempfile
 import threading
 import time
@@ -183,13 +183,13 @@ class Engine:
     async def _run(self, job: Job) -> Outcome:
         if job.boxed and self.template is None:
             self.template = Template(imported(lessons().values()))
-        folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="grade-"))
-        try:
-            (folder / "work").mkdir()
-            template = self.template if job.boxed else None
-            return await _Run(job, folder, template, self.managers).made()
-        finally:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        template = self.template if job.boxed else None
+        # Not in threads: a run that is cancelled must not lose sight of its folder.
+        with tempfile.TemporaryDirectory(
+            prefix="grade-", ignore_cleanup_errors=True
+        ) as folder:
+            Path(folder, "work").mkdir()
+            return await _Run(job, Path(folder), template, self.managers).made()
 
 
 def _is_boxed(manager: Any) -> bool:
@@ -259,6 +259,8 @@ class _Run:
                     await self.client.async_execute_cell(self._cell(name), number)
         finally:
             self.managers.discard(self.manager)
+            # It stays registered if the run is cancelled, and fails at the exit.
+            atexit.unregister(self.client._cleanup_kernel)
             await self.manager.let_go()
 
     def _cell(self, name: str) -> Any:
