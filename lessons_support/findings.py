@@ -67,7 +67,8 @@ def _stuck(stopped: Stopped) -> str:
     _, what, at = roots[0]
     alike = [name for name, *rest in roots if rest == [what, at]]
     whom = "it" if len(alike) == 1 else "them"
-    waits = f"{_listed(alike)} would wait for {what or 'its turn'} for ever"
+    what = {"": "its turn", "future": "a Future"}.get(what, what)
+    waits = f"{_listed(alike)} would wait for {what} for ever"
     return f"{waits}, and nobody will wake {whom}{_colon(at)}."
 
 
@@ -130,8 +131,7 @@ ADVICE = (
     (
         TypeError,
         r"NoneType'? (?:object )?can't be (?:used|awaited)",
-        "You await None. The call that gave it was no call of an async def, "
-        "and has ended already",
+        "You await None. What you called is not an async def, and has run already",
     ),
     (
         TypeError,
@@ -141,7 +141,8 @@ ADVICE = (
     (
         TypeError,
         r"'?(\w+)'? (?:object )?can't be (?:used|awaited)",
-        "What you await is of type {}. Make the function that gives it async def",
+        "You await a value of type {}. Only what the call of an async def gives, "
+        "a task or a Future can be awaited",
     ),
     (
         RuntimeError,
@@ -182,17 +183,14 @@ def _not_run(timeline: Timeline) -> tuple[str, ...]:
             "await it before you return.",
         )
     if isfuture(result):
-        return (
-            "You returned the promise, not the result: a Future. "
-            "Await it before you return.",
-        )
+        return ("You returned a Future, not its result. Await it before you return.",)
     held = _held(result)
     if made := [_name(x) for x in held if inspect.iscoroutine(x)]:
         return tuple(_never_awaited((*made, *timeline.never_awaited)))
-    if promises := sum(map(isfuture, held)):
+    if futures := sum(map(isfuture, held)):
         return (
-            f"You returned {many(promises, 'promise')}, not results: "
-            "await each Future before you return.",
+            f"You returned {many(futures, 'Future')}, not results: "
+            "await each before you return.",
         )
     return ()
 
@@ -217,12 +215,11 @@ def _stood_still(blocked: tuple[Blocked, ...]) -> Iterator[str]:
         places.setdefault(step.where or number, []).append(step)
     for steps in places.values():
         total = sum(x.end - x.start for x in steps)
-        times = f" {len(steps)} times," if len(steps) > 1 else " for"
-        in_all = " in all" if len(steps) > 1 else ""
+        times = f" in all, {len(steps)} times" if len(steps) > 1 else ""
         names = _listed(list(dict.fromkeys(x.lane or "a callback" for x in steps)))
         who = ", ".join(filter(None, (names, steps[0].where)))
         length = clock(total) or "under 0.1 s"
-        yield f"Nobody else could run{times} {length}{in_all}: {who}."
+        yield f"Nobody else could run for {length}{times}: {who}."
 
 
 def _never_awaited(names: tuple[str, ...]) -> Iterator[str]:

@@ -122,17 +122,14 @@ WRONG = {
         async def fetch_all(fetch, pages):
             return asyncio.gather(*[fetch(page) for page in pages])
         """,
-        [
-            "You returned the promise, not the result: a Future. Await it before "
-            "you return."
-        ],
+        ["You returned a Future, not its result. Await it before you return."],
     ),
     "tasks handed back": (
         """
         async def fetch_all(fetch, pages):
             return [asyncio.create_task(fetch(page)) for page in pages]
         """,
-        ["You returned 3 promises, not results: await each Future before you return."],
+        ["You returned 3 Futures, not results: await each before you return."],
     ),
     "a list without the star": (
         """
@@ -182,8 +179,8 @@ WRONG = {
             return [await one(page) for page in pages]
         """,
         [
-            "What you await is of type str. Make the function that gives it async "
-            "def: (answer.py, line 4)."
+            "You await a value of type str. Only what the call of an async def gives, "
+            "a task or a Future can be awaited: (answer.py, line 4)."
         ],
     ),
     "awaits a function": (
@@ -202,8 +199,8 @@ WRONG = {
             await time.sleep(0)
         """,
         [
-            "You await None. The call that gave it was no call of an async def, and "
-            "has ended already: (answer.py, line 2)."
+            "You await None. What you called is not an async def, and has run "
+            "already: (answer.py, line 2)."
         ],
     ),
     "gathers what is no awaitable": (
@@ -312,7 +309,7 @@ def test_a_blocked_loop_is_told_once_for_each_line():
                 return page.upper()
             return await asyncio.gather(*[work(page) for page in pages])
     """)
-    assert sentence.startswith("Nobody else could run 3 times, 0.3 s in all: work, ")
+    assert sentence.startswith("Nobody else could run for 0.3 s in all, 3 times: work")
 
 
 def test_a_right_answer_with_a_stray_pause_has_that_finding_only():
@@ -753,7 +750,7 @@ def test_steps_that_block_at_different_lines_are_told_apart():
 def test_many_culprits_are_counted():
     steps = tuple(Blocked(f"pan-{n}", n, n + 0.1, "stir()") for n in range(5))
     assert told(blocked=steps) == (
-        "Nobody else could run 5 times, 0.5 s in all: "
+        "Nobody else could run for 0.5 s in all, 5 times: "
         "pan-0, pan-1, pan-2 and 2 more, stir().",
     )
 
