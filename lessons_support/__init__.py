@@ -10,6 +10,7 @@ _HOMES = {
     "span": "recorder",
     "draw": "chart",
     "check": "checks",
+    "serve": "serving",
 }
 
 __all__ = sorted(_HOMES)

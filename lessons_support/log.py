@@ -30,7 +30,11 @@ NAMED_BY_ASYNCIO = re.compile(r"Task-\d+|None")
 
 @dataclass(slots=True)
 class Life:
-    """What is known of one task while it is watched; the task itself is not kept."""
+    """What is known of one task while it is watched; the task itself is not kept.
+
+    A task that handles a request is as good as over once that has been ``answered``:
+    whoever asked may go on before the task has taken its last step.
+    """
 
     coroutine: str
     parent: int | None
@@ -40,6 +44,11 @@ class Life:
     ended: float | None = None
     outcome: str = PENDING
     task: ref[Any] | None = None
+    answered: float | None = None
+
+    def over(self, when: float) -> bool:
+        """Whether it had ended, or its request had been answered, by then."""
+        return any(x is not None and x <= when for x in (self.ended, self.answered))
 
     @property
     def label(self) -> str:

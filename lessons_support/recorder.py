@@ -13,7 +13,7 @@ from time import perf_counter
 from types import FunctionType
 from typing import Any
 
-from lessons_support.log import Stretch, Words
+from lessons_support.log import Life, Stretch, Words
 from lessons_support.story import Notes, tell
 from lessons_support.timeline import CANCELLED, OK, Timeline
 from lessons_support.watch import POST, WANTED, WATCHES, Watch, hide_frame, name_of
@@ -72,6 +72,24 @@ def watch_here() -> Watch | None:
     return WATCHES.get(asyncio._get_running_loop())
 
 
+def show_request(name: str) -> Life | None:
+    """Let the recordings under way see this thread's loop, and the task that runs.
+
+    A server runs on a loop of its own, where only requests show. What is noted of the
+    task is returned: who handles the request says how it ends.
+    """
+    loop = asyncio.get_running_loop()
+    with _lock:
+        for recording in ACTIVE:
+            recording.watch_too(loop)
+    watch = WATCHES.get(loop)
+    if watch is None or watch.current is None:
+        return None
+    life = watch.log.lives[watch.current]
+    life.hidden, life.coroutine = False, name
+    return life
+
+
 class Recording:
     """One ``with record()`` block: what it is interested in, from start to end."""
 
@@ -109,12 +127,22 @@ class Recording:
         """Watch a loop, if it is this thread's and asyncio's own."""
         if get_ident() != self.thread or not isinstance(loop, asyncio.BaseEventLoop):
             return
+        watch = self._watch_over(loop)
+        self.clock = watch.clock
+        self.watches.append((watch, watch.current))
+
+    def watch_too(self, loop: asyncio.BaseEventLoop) -> None:
+        """Watch the loop of another thread, on which the block does not run."""
+        watched = any(x.loop is loop for x, _ in self.watches)
+        if self.clock is perf_counter and not watched:
+            self.watches.append((self._watch_over(loop), None))
+
+    def _watch_over(self, loop: asyncio.BaseEventLoop) -> Watch:
         watch = WATCHES.get(loop)
         if watch is None:
             watch = Watch(loop, self.clock)
             watch.attach()
-        self.clock = watch.clock
-        self.watches.append((watch, watch.current))
+        return watch
 
     def passes_on(self, text: str) -> str:
         """What of a printed text is noted and shown: all of it."""

@@ -36,8 +36,12 @@ IN_PLAIN_WORDS = {
     "Barrier.__aenter__": "Barrier.wait",
     "as_completed.<locals>._wait_for_one": "as_completed",
     "_AsCompletedIterator._wait_for_one": "as_completed",
+    "AsyncIOBackend.run_sync_in_worker_thread": "thread",
 }
-"""What a reader calls a function of asyncio, where its own name is another."""
+"""What a reader calls a function that waits, where its own name is another."""
+
+PLUMBING = "anyio._"
+"""So begin the names of the tasks by which an HTTP client opens a connection."""
 
 
 @dataclass(slots=True)
@@ -102,7 +106,8 @@ class _Teller:
             for lane, life in enumerate(view.log.lives):
                 gone = life.ended is not None and life.ended < self.notes.start
                 late = life.born > self.notes.end
-                if lane == view.block or not (life.hidden or gone or late):
+                hidden = life.hidden or life.name.startswith(PLUMBING)
+                if lane == view.block or not (hidden or gone or late):
                     yield view, lane
 
     def _names(self) -> dict[Key, str]:
@@ -140,8 +145,7 @@ class _Teller:
 
     def _lane(self, view: View, number: int, cut: tuple[Interval, ...]) -> Lane:
         life, notes = view.log.lives[number], self.notes
-        over = life.ended is not None and life.ended <= notes.end
-        kind, outcome = TASK, life.outcome if over else PENDING
+        kind, outcome = TASK, life.outcome if life.over(notes.end) else PENDING
         if life.born < notes.start:
             kind = BEFORE
         if number == view.block:
@@ -150,7 +154,7 @@ class _Teller:
             name=self._name(view.log, number),
             parent=self._name(view.log, life.parent),
             born=self._seconds(life.born),
-            ended=self._seconds(life.ended if over else notes.end),
+            ended=self._seconds(notes.end if life.ended is None else life.ended),
             outcome=outcome,
             intervals=cut,
             kind=kind,

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from asyncio import events, futures, locks, tasks
+from asyncio import events, futures, locks, selector_events, tasks
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from threading import get_ident
 from time import perf_counter
@@ -25,13 +26,19 @@ from weakref import ref
 
 from lessons_support.log import AGAIN, ENDED, FUTURE, Life, Log, View
 from lessons_support.sampler import TICK, Place, Sampler, place_of
-from lessons_support.timeline import BLOCKED_AFTER, CANCELLED, OK
+from lessons_support.timeline import BLOCKED_AFTER, CANCELLED, OK, PENDING
 
 WATCHES: dict[asyncio.AbstractEventLoop, Watch] = {}
 """The loops that are watched now."""
 
 KERNEL = {"ipykernel", "IPython", "anyio", "tornado", "zmq", "jupyter_client"}
 """Packages whose tasks belong to the notebook's kernel, not to the reader."""
+
+IN_THREAD = "run_sync_in_worker_thread"
+"""By this function of AnyIO a web framework runs a handler that is a plain `def`."""
+
+SERVER = "uvicorn"
+"""The package that serves; of its tasks, only those that handle a request show."""
 
 ASYNCIO_FILES = {
     module.__file__
@@ -46,10 +53,12 @@ CFuture = getattr(futures, "_CFuture", futures.Future)
 Gathering = tasks._GatheringFuture
 Entering = locks._ContextManagerMixin.__aenter__.__code__
 PY_STEPS = (PyTask._Task__step, PyTask._Task__wakeup)
-SHUTDOWN = {
+OF_ASYNCIO = {
     asyncio.BaseEventLoop.shutdown_asyncgens.__code__,
     asyncio.BaseEventLoop.shutdown_default_executor.__code__,
+    selector_events.BaseSelectorEventLoop._accept_connection2.__code__,
 }
+"""Coroutines that asyncio makes tasks of by itself, to shut down and to be called."""
 
 
 def _type_of_first_step() -> type | None:
@@ -93,7 +102,7 @@ def waits_for(task: Any, waiter: Any, lane_of: dict[int, int]) -> Any:
     while type(coroutine) is CoroutineType:
         code = coroutine.cr_code
         if code.co_filename not in ASYNCIO_FILES:
-            found = FUTURE
+            found = code if code.co_name == IN_THREAD else FUTURE
         elif found is FUTURE or found is Entering:
             found = code
         coroutine = coroutine.cr_await
@@ -142,6 +151,7 @@ def noting(asyncio_run: Callable[[Any], None]) -> Callable[[Any], None]:
             raise
         finally:
             end = clock()
+            begin = watch.since  # later than it was, if the task has stood aside
             watch.current, watch.since = outer, outer_since
             if task is not None:
                 waiter = task._fut_waiter
@@ -194,14 +204,14 @@ def name_of(coroutine: Any) -> str:
 def behind_the_scenes(coroutine: Any) -> bool:
     """Whether a task that nobody in the program started is none of the reader's.
 
-    Such are the tasks of the notebook's kernel, and those by which asyncio shuts down.
+    Such are the tasks of the notebook's kernel and of a server, and asyncio's own.
     """
     frame = getattr(coroutine, "cr_frame", None)
     if frame is None:
         return False
     package = frame.f_globals.get("__name__", "").partition(".")[0]
     of_kernel = "ipykernel" in sys.modules and package in KERNEL
-    return of_kernel or frame.f_code in SHUTDOWN
+    return of_kernel or package == SERVER or frame.f_code in OF_ASYNCIO
 
 
 class Watch:
@@ -398,6 +408,8 @@ class Watch:
         self.lane_of[id(task)] = ~lane
         life = self.log.lives[lane]
         life.name, life.ended = task.get_name(), when
+        if life.outcome != PENDING:
+            return  # a request's outcome is its handler's
         if task.cancelled():
             life.outcome = CANCELLED
         elif task._exception is None:
@@ -429,6 +441,20 @@ class Watch:
                 self.blocked(lane, begin, now)
             self.current, self.since, self.adopted = None, 0.0, False
 
+    @contextmanager
+    def aside(self, reason: str) -> Iterator[None]:
+        """Let the task under way show, while it keeps the loop, as waiting for that."""
+        lane, begin, now = self.current, self.since, self.clock()
+        if lane is not None:
+            self.note((lane, begin, now, reason))
+            if now - begin > BLOCKED_AFTER:
+                self.blocked(lane, begin, now)
+        try:
+            yield
+        finally:
+            if lane is not None:
+                self.since = self.clock()
+
     def view(self, block: int | None, end: float) -> View:
         """What there is to see by now, for a recording that ends."""
         blocks, unseen = list(self.log.blocks), list(self.log.unseen)
@@ -441,8 +467,12 @@ class Watch:
             life.name = task.get_name()  # a name may have been given late
             if life.ended is not None and getattr(task, "_log_traceback", False):
                 unseen.append(lane)
-        running = self.current, self.since
-        return View(self.log, len(self.log.steps), block, running, blocks, unseen)
+        running, upto = (self.current, self.since), len(self.log.steps)
+        if running[1] > end:  # the loop of another thread has gone on
+            running = None, 0.0
+        while upto and self.log.steps[upto - 3] > end:
+            upto -= 4
+        return View(self.log, upto, block, running, blocks, unseen)
 
     def cause(self, handle: Any) -> tuple[float, Any] | None:
         """Why a plain callback runs: a timer with its deadline, or a finished task."""

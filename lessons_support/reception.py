@@ -1,0 +1,146 @@
+"""The reception: it stands before an app, and notes what becomes of each request."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import textwrap
+from collections.abc import Awaitable, Callable
+from functools import partial
+from time import perf_counter
+from traceback import walk_tb
+from typing import Any
+
+from lessons_support.apart import Stop
+from lessons_support.recorder import outcome_of, show_request
+from lessons_support.sampler import LIBRARIES, Place
+from lessons_support.timeline import PENDING
+
+Message = dict[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+
+CUT_OFF = (asyncio.CancelledError, GeneratorExit, Stop)
+"""What a handler meets that has not ended when its server stops."""
+
+LONGEST = 200
+"""So many characters of an exception's text are told."""
+
+
+class Reception:
+    """An ASGI app around another one, which behaves as it does without.
+
+    ``open`` are the requests under way, ``failures`` the sentences on those that have
+    failed, in order, and ``broken`` that on the app's own start or end. ``closing`` is
+    set once the server stops: whatever is cancelled from then on did not fail.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.open: list[_Request] = []
+        self.failures: list[str] = []
+        self.broken = ""
+        self.closing = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._other(scope, receive, send)
+            return
+        request = _Request(scope)
+        self.open.append(request)
+        try:
+            await self.app(scope, receive, partial(request.send, send))
+        except BaseException as error:
+            request.ends_with(error)
+            self.failures.append(self._told(request.name, error, request.endpoint))
+            raise
+        finally:
+            self.open.remove(request)
+
+    async def _other(self, scope: Any, receive: Any, send: Send) -> None:
+        """The app's start and end, which are one call; an app may know neither."""
+
+        async def note(message: Message) -> None:
+            if message["type"].endswith(".failed"):
+                self.broken = "The app said that it had failed."
+            await send(message)
+
+        try:
+            await self.app(scope, receive, note)
+        except BaseException as error:
+            if self.closing and isinstance(error, CUT_OFF):
+                self.broken = ""
+            elif self.broken:
+                self.broken = self._told("The app", error, None)
+            raise
+
+    def _told(self, name: str, error: BaseException, fallback: Place | None) -> str:
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        place = _raised_at(error) or fallback
+        if self.closing and isinstance(error, CUT_OFF):
+            return unanswered(name, place)
+        return f"{name} {_what(error)}{f', at {place}' if place else ''}."
+
+
+class _Request:
+    """One request under way, and what a recording notes of its task, if one does."""
+
+    def __init__(self, scope: Any) -> None:
+        self.scope = scope
+        self.name = f"{scope['method']} {scope['path']}"
+        asyncio.current_task().set_name(self.name)
+        self.life = show_request(self.name)
+
+    @property
+    def endpoint(self) -> Place | None:
+        """The first line of the function that handles it, which routing has found."""
+        code = getattr(self.scope.get("endpoint"), "__code__", None)
+        return Place(code.co_filename, code.co_firstlineno) if code else None
+
+    async def send(self, send: Send, message: Message) -> None:
+        """Pass on a part of the answer: after the last one, its outcome is known."""
+        if message["type"] == "http.response.start" and message["status"] == 500:
+            self.ends_with(sys.exception())
+        elif not message.get("more_body", message["type"] != "http.response.body"):
+            self.is_answered()
+        await send(message)
+
+    def is_answered(self) -> None:
+        """Note it before the answer leaves: the recording may end when it arrives."""
+        if self.life:
+            self.life.answered = perf_counter()
+            if self.life.outcome == PENDING:
+                self.ends_with(None)
+
+    def ends_with(self, error: BaseException | None) -> None:
+        if self.life:
+            self.life.outcome = outcome_of(error and type(error))
+
+
+def unanswered(name: str, place: Place | None) -> str:
+    """What is said of a request that the server's end has cut off."""
+    at = f": {place}" if place else ""
+    return f"{name} was still under way when the server stopped{at}."
+
+
+def _what(error: BaseException) -> str:
+    """What went wrong: of what the exception says, the first paragraph."""
+    text, kind = str(error).partition("\n\n")[0], type(error).__name__
+    modules = [x.f_globals.get("__name__") for x, _ in walk_tb(error.__traceback__)]
+    if modules[-1:] == ["fastapi.encoders"]:
+        found = re.search(r"'(\w+)' object is not iterable", text)
+        what = f"a value of type {found[1]}, which" if found else "what"
+        return f"returned {what} cannot be sent as JSON"
+    text = textwrap.shorten(text, LONGEST, placeholder=" …")
+    return f"failed with {kind}: {text}" if text else f"failed with {kind}"
+
+
+def _raised_at(error: BaseException) -> Place | None:
+    """The innermost line of the reader's own code in a traceback."""
+    places = [
+        Place(frame.f_code.co_filename, line)
+        for frame, line in walk_tb(error.__traceback__)
+        if not frame.f_code.co_filename.startswith(LIBRARIES)
+    ]
+    return places[-1] if places else None
