@@ -10,12 +10,12 @@ from rich.console import Console
 from submissions import lesson
 
 from lessons_support.grading import report
-from lessons_support.grading.engine import Outcome, packed, unpacked
 from lessons_support.grading.grade import Grade, Task
+from lessons_support.grading.job import Outcome, packed, unpacked
 
 LESSON = lesson("2.4")
 CLAIMS = ("one holds", "two does not", "three holds")
-TASK = Task(LESSON, LESSON.exercises[0], (), True, CLAIMS)
+TASK = Task(LESSON, LESSON.exercises[0], claims=CLAIMS)
 OUTCOME = Outcome(
     claims=((True, "one holds"), (False, "two does not"), (True, "three holds")),
     shown="A chart.\n→ One waits.",
@@ -33,7 +33,7 @@ def test_a_suspect_gets_no_point_and_a_reason():
     grade = replace(GRADE, outcome=replace(OUTCOME, suspect="It cheats."))
     assert (grade.held, grade.points) == (2, 0)
     assert grade.note == "Suspect: It cheats. Look at the answer."
-    assert not any(holds for _, holds in report.claims(grade))
+    assert not any(holds for _, holds in grade.claims)
 
 
 def test_claims_of_somebody_elses_check_count_for_nothing():
@@ -117,10 +117,14 @@ def test_a_picture_is_a_png_or_nothing(chart):
 
 @pytest.mark.parametrize(
     ("learner", "folder"),
-    [("ann", "ann-2"), ("../../ann", "ann-2"), ("Zoë B", "Zoë-B"), ("...", "nameless")],
+    [("Ann", "Ann-2"), ("../../ann", "ann-2"), ("Zoë B", "Zoë-B"), ("...", "nameless")],
 )
 def test_a_learners_folder_is_below_and_nobody_elses(learner, folder):
-    assert report.folder_name(learner, {"ann", "runs"}) == folder
+    assert report.folder_names(["ann", learner], "runs")[learner] == folder
+
+
+def test_no_learners_folder_is_the_one_for_runs():
+    assert report.folder_names(["runs"], "runs") == {"runs": "runs-2"}
 
 
 def test_the_table_shows_what_learners_write_as_it_is():

@@ -9,16 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shutil
 import signal
 import subprocess
 import sys
-from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
-
-import psutil
 
 PACKAGE = Path(__file__).parent.parent
 HOME, SOCKETS = "/tmp", "/run"
@@ -26,10 +22,14 @@ HOME, SOCKETS = "/tmp", "/run"
 
 MB = 1_000_000
 DISK, MEMORY, PROCESSES, CPU_SECONDS = 64 * MB, 1_000 * MB, 64, 120
-"""What a box may use: bytes written, bytes of memory, processes, processor time."""
+"""What a process may use: bytes written, bytes of memory, and processor time; a box may
+use twice the memory, and start so many processes."""
 
-PLACEHOLDER = "/bin/cat"
-"""What bubblewrap runs: it does nothing until its input ends."""
+THREADS = 2_000
+"""Of all boxes together: what stops a flood of processes until its box is ended."""
+
+AS_USER = ("--unshare-user", "--disable-userns", "--uid", "1000", "--gid", "1000")
+ETC = ("/etc/ld.so.cache", "/etc/hosts", "/etc/nsswitch.conf", "/etc/localtime")
 
 
 class NoBox(RuntimeError):
@@ -42,33 +42,33 @@ def why_not() -> str:
         return "Only Linux has boxes (bubblewrap)."
     if shutil.which("bwrap") is None:
         return "bubblewrap is not installed (on Debian and Ubuntu: bubblewrap)."
-    box = Box()
     try:
-        box.open()
+        Box().close()
     except NoBox as error:
         return str(error)
-    finally:
-        box.close()
     return ""
 
 
 def guest() -> int | None:
     """As whom root runs kernels: nobody. Other users need no such thing."""
-    return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+    if os.geteuid() != 0:
+        return None
+    import pwd
+
+    return pwd.getpwnam("nobody").pw_uid
 
 
 class Box:
-    """An empty box, to be joined by a kernel. Whatever is in it ends with it."""
+    """An empty box, to be joined by a kernel. Whatever is in it ends with it.
+
+    What bubblewrap runs in it is `cat`, which does nothing until its input ends.
+    """
 
     def __init__(self) -> None:
-        self.process: subprocess.Popen[bytes] | None = None
-        self.inside = 0
-
-    def open(self) -> None:
         """Make the box; raises NoBox with what bubblewrap says."""
         read, write = os.pipe()
         self.process = subprocess.Popen(
-            [*command(), "--info-fd", str(write), "--", PLACEHOLDER],
+            [*command(), "--info-fd", str(write), "--", "/bin/cat"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -80,39 +80,45 @@ class Box:
         os.close(write)
         with open(read, encoding="utf-8") as info:
             self.inside = json.loads(info.read() or "{}").get("child-pid", 0)
-        if not self._answers():
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(b".")
+        if self.process.stdout.read(1) != b".":  # else the box is complete
             said = self.process.stderr.read().decode(errors="replace").strip()
+            self.close()
             raise NoBox(f"bubblewrap cannot make a box here: {said}.")
 
-    def _answers(self) -> bool:
-        """Whether the placeholder runs, so that the box is complete."""
-        try:
-            self.process.stdin.write(b".")
-        except BrokenPipeError:
-            return False
-        return self.process.stdout.read(1) == b"."
-
     @property
-    def sockets(self) -> str:
-        """The folder of the kernel's sockets, as seen from outside."""
-        return f"/proc/{self.inside}/root{SOCKETS}"
+    def root(self) -> Path:
+        """The folder / of the box, as seen from outside."""
+        return Path(f"/proc/{self.inside}/root")
 
     def is_open(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        return self.process.poll() is None
 
     def close(self) -> None:
         """End every process in the box; with them all that is in it is gone."""
-        if self.process is None:
-            return
-        # Its first process must go first, or nobody would wait for it.
-        if self.inside and self.process.poll() is None:
+        if not self.inside:
+            self.process.kill()
+        elif self.is_open():
+            # Its first process must go first, or nobody would wait for it.
             with suppress(ProcessLookupError):
                 os.kill(self.inside, signal.SIGKILL)
-        else:
-            self.process.kill()
         self.process.wait()
         for pipe in self.process.stdin, self.process.stdout, self.process.stderr:
             pipe.close()
+
+    def excess(self) -> str:
+        """Of what the box uses more than it may as a whole: a sentence, or ""."""
+        pages = processes = 0
+        for place in self.root.glob("proc/[0-9]*/statm"):
+            with suppress(OSError):  # it has just ended
+                _, resident, shared, *_ = map(int, place.read_text().split())
+                pages, processes = pages + resident - shared, processes + 1
+        if pages * os.sysconf("SC_PAGE_SIZE") > 2 * MEMORY:
+            return f"It used more than {2 * MEMORY // MB:,} MB of memory."
+        if processes > PROCESSES:
+            return f"It started more than {PROCESSES} processes."
+        return ""
 
 
 def command() -> list[str]:
@@ -135,10 +141,6 @@ def command() -> list[str]:
     ]
 
 
-AS_USER = ("--unshare-user", "--disable-userns", "--uid", "1000", "--gid", "1000")
-ETC = ("/etc/ld.so.cache", "/etc/hosts", "/etc/nsswitch.conf", "/etc/localtime")
-
-
 def _in_memory(folder: str, most: int) -> tuple[str, ...]:
     return "--perms", "1777", "--size", str(most), "--tmpfs", folder
 
@@ -158,9 +160,6 @@ def _system(path: Path) -> list[str]:
     return _read_only(path) if path.is_dir() else []
 
 
-# --- limits
-
-
 def limit() -> None:
     """Limit this process, and each that it starts, for good."""
     import resource
@@ -171,41 +170,7 @@ def limit() -> None:
         ("CPU", CPU_SECONDS),
         ("FSIZE", DISK // 4),
         ("NOFILE", 512),
-        ("NPROC", 2 * PROCESSES),  # it counts threads, too
+        ("NPROC", THREADS),
         ("CORE", 0),
     ):
         resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
-
-
-def excess(boxes: list[Box]) -> dict[Box, str]:
-    """The boxes that use more than they may, as a whole, and of what."""
-    used = _used()
-    found = {}
-    for box in boxes:
-        memory, processes = used[_space(box.inside)]
-        if memory > 2 * MEMORY:
-            found[box] = f"It used more than {2 * MEMORY // MB:,} MB of memory."
-        elif processes > PROCESSES:
-            found[box] = f"It started more than {PROCESSES} processes."
-    return found
-
-
-def _space(pid: int) -> str:
-    """The process namespace of a process, "" if it is gone or somebody else's."""
-    try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
-    except OSError:
-        return ""
-
-
-def _used() -> dict[str, tuple[int, int]]:
-    """Bytes of memory and number of processes, by process namespace."""
-    used: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
-    for process in psutil.process_iter():
-        try:
-            space, memory = _space(process.pid), process.memory_info()
-        except psutil.Error:
-            continue
-        bytes_, number = used[space]
-        used[space] = bytes_ + memory.rss - memory.shared, number + 1
-    return used

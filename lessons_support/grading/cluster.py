@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Executor
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from lessons_support.grading.engine import NoCluster
+from lessons_support.grading.judge import run
+from lessons_support.grading.store import Runner
+
+AT_ONCE = 64
+"""How many jobs are handed over at a time, so that memory does not grow with them."""
 
 RETRIES = 3
 """How often a job is given to another worker when one fails or is lost."""
 
 
-@contextmanager
-def cluster(address: str) -> Iterator[Executor]:
-    """The places of a cluster, as an executor; raises NoCluster if it is not there."""
+class NoCluster(RuntimeError):
+    """There is no cluster, and why: a sentence."""
+
+
+@asynccontextmanager
+async def cluster(address: str) -> AsyncIterator[tuple[Runner, int]]:
+    """What makes runs on a cluster, and how many at once; raises NoCluster."""
     try:
         from distributed import Client
     except ImportError:
@@ -22,9 +29,10 @@ def cluster(address: str) -> Iterator[Executor]:
             "--scheduler needs Dask: pip install 'asyncio-lessons[cluster]'."
         ) from None
     try:
-        client = Client(address, timeout=20)
+        client = await Client(address, timeout=20, asynchronous=True)
     except (OSError, ValueError) as error:
         raise NoCluster(f"No scheduler answers at {address}: {error}") from None
-    with client:
+    async with client:
         # Without pure=False, Dask would take two equal jobs for one.
-        yield client.get_executor(pure=False, retries=RETRIES)
+        options = {"pure": False, "retries": RETRIES}
+        yield (lambda job: client.submit(run, job, **options).result()), AT_ONCE

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 GRADE = """\
@@ -87,9 +85,7 @@ def main(arguments: list[str]) -> int:
     """Do what the arguments ask for; the exit code."""
     asked = parser().parse_args(arguments)
     try:
-        return {"grade": grade, "export": export, "refresh": refresh}[asked.command](
-            asked
-        )
+        return COMMANDS[asked.command](asked)
     except KeyboardInterrupt:
         print("\nStopped. The same line goes on from here.", file=sys.stderr)
         return 130
@@ -97,8 +93,8 @@ def main(arguments: list[str]) -> int:
 
 def grade(asked: argparse.Namespace) -> int:
     from lessons_support.grading import box
-    from lessons_support.grading.engine import NoCluster
-    from lessons_support.grading.session import Session, Unusable
+    from lessons_support.grading.cluster import NoCluster
+    from lessons_support.grading.session import Unusable
 
     if not asked.unboxed and asked.scheduler is None and (why := box.why_not()):
         print(
@@ -108,50 +104,46 @@ def grade(asked: argparse.Namespace) -> int:
         )
         return 2
     try:
-        with pool(asked.scheduler) as places:
-            return Session(asked.output, not asked.unboxed, places).grade(
-                asked.submissions
-            )
+        return asyncio.run(_graded(asked))
     except (NoCluster, Unusable) as error:
         print(error, file=sys.stderr)
-        return 2
+    except OSError as error:
+        print(f"{asked.output} cannot be written to: {error}.", file=sys.stderr)
+    return 2
 
 
-@contextmanager
-def pool(scheduler: str | None) -> Iterator[Executor]:
-    """Where jobs are run: side by side on this machine, or on a cluster."""
-    if scheduler is not None:
-        from lessons_support.grading.cluster import cluster
+async def _graded(asked: argparse.Namespace) -> int:
+    """Grade with runs that are made here, or on a cluster."""
+    from rich.console import Console
 
-        with cluster(scheduler) as places:
-            yield places
-        return
-    from lessons_support.grading.engine import Engine
+    from lessons_support.grading.cluster import cluster
+    from lessons_support.grading.judge import run_here
+    from lessons_support.grading.session import Session
+    from lessons_support.grading.store import Store
 
-    engine = Engine.here()
-    places = ThreadPoolExecutor(2 * (os.cpu_count() or 1))
-    try:
-        yield places
-    finally:
-        # A second Ctrl-C must not keep kernels from being ended.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        places.shutdown(wait=False, cancel_futures=True)
-        engine.close()
+    async with AsyncExitStack() as stack:
+        runner, at_once = run_here, 2 * (os.cpu_count() or 1)
+        if asked.scheduler is not None:
+            runner, at_once = await stack.enter_async_context(cluster(asked.scheduler))
+        store = Store(asked.output / "runs", runner, at_once)
+        session = Session(asked.output, not asked.unboxed, store, Console())
+        return await session.grade(asked.submissions)
 
 
 def export(asked: argparse.Namespace) -> int:
     from lessons_support.grading.nbgrader import export
 
-    for path in export(asked.folder):
-        print(path)
+    print(*export(asked.folder), sep="\n")
     return 0
 
 
 def refresh(asked: argparse.Namespace) -> int:
     from lessons_support.grading.refresh import refresh
 
-    return refresh(asked.lessons)
+    return asyncio.run(refresh(asked.lessons))
 
+
+COMMANDS = {"grade": grade, "export": export, "refresh": refresh}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import json
 import os
 import select
 import socket
 import subprocess
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,12 @@ from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import KernelProvisionerBase
 from nbclient import NotebookClient
-from nbformat.v4 import new_code_cell, new_notebook
+from nbclient.exceptions import DeadKernelError
+from traitlets import default
 
-from lessons_support.grading.box import Box, NoBox
-from lessons_support.grading.template import ENVIRONMENT, FAILED, PORTS, READY
+from lessons_support.grading.box import SOCKETS, Box, NoBox
+from lessons_support.grading.lesson import imports, lessons
+from lessons_support.grading.template import ENVIRONMENT, PORTS, STATE
 
 START_LIMIT, IOPUB_LIMIT = 60, 15
 """Seconds until a kernel answers, and until a cell's output has come."""
@@ -32,40 +37,39 @@ MOST_SHOWN, MOST_MESSAGES = 2_000_000, 5_000
 LARGEST_MESSAGE = 4_000_000
 """Bytes. Whoever sends more is cut off."""
 
-TEMPLATE = "lessons_support.grading.template"
 TOO_MUCH = "It printed too much."
 
 
 class Template:
     """The warm process that kernels are forked from; it is started when needed."""
 
-    def __init__(self, modules: tuple[str, ...] = ()) -> None:
-        self.modules = modules
-        self.process: subprocess.Popen[bytes] | None = None
-        self.lock = asyncio.Lock()
+    process: subprocess.Popen[bytes] | None = None
 
-    async def fork(self, box: Box, key: str) -> int:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def fork(self, box: Box, key: str) -> int:
         """Put a kernel into a box; its process number. Raises NoBox."""
-        async with self.lock:
-            return await asyncio.to_thread(self._fork, box, key)
-
-    def _fork(self, box: Box, key: str) -> int:
-        if self.process is None or self.process.poll() is not None:
-            self._start()
-        try:
-            wanted = {"box": box.inside, "key": key}
-            print(json.dumps(wanted), file=self.lines, flush=True)
-            pid = int(self.lines.readline() or 0)
-        except OSError:
+        wanted = json.dumps({"box": box.inside, "key": key})
+        with self.lock:
+            if self.process is None or self.process.poll() is not None:
+                self._start()
             pid = 0
+            with suppress(OSError):
+                print(wanted, file=self.lines, flush=True)
+                pid = int(self.lines.readline() or 0)
         if pid == 0:
             raise NoBox("A kernel could not be put into its box.")
         return pid
 
     def _start(self) -> None:
+        cells = {
+            y for x in lessons().values() for one in x.exercises for y in one.above
+        }
+        statements = sorted({x for cell in cells for x in imports(cell)})
         ours, its = socket.socketpair()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", TEMPLATE, *self.modules],
+            [sys.executable, "-m", "lessons_support.grading.template", *statements],
             stdin=its,
             stdout=subprocess.DEVNULL,
             cwd="/",
@@ -78,16 +82,21 @@ class Template:
         ours.close()
 
     def close(self) -> None:
+        """End it. It would be started again."""
         if self.process is not None:
             self.lines.close()
             self.process.kill()
             self.process.wait()
+            self.process = None
+
+
+TEMPLATE = Template()
+atexit.register(TEMPLATE.close)
 
 
 class BoxedKernel(KernelProvisionerBase):
     """One kernel in a box of its own (jupyter_client's interface)."""
 
-    template: Template
     box: Box | None = None
     alive: int | None = None
 
@@ -100,24 +109,24 @@ class BoxedKernel(KernelProvisionerBase):
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
         """Make a box, fork a kernel into it, wait until it listens. Raises NoBox."""
-        self.box = Box()
-        await asyncio.to_thread(self.box.open)
-        pid = await self.template.fork(self.box, self.parent.session.key.decode())
-        with suppress(ProcessLookupError):
-            self.alive = os.pidfd_open(pid)
-        while not Path(self.box.sockets, READY).exists():
+        await asyncio.to_thread(self._launch)
+        state = self.box.root / STATE[1:]
+        while not state.exists():
             if await self.poll() is not None:
-                raise NoBox(f"A kernel ended at once. {self._last_words()}")
+                raise NoBox("A kernel ended at once.")
             await asyncio.sleep(0.005)
-        self.parent.ip = f"{self.box.sockets}/k"
-        for number, name in enumerate(PORTS, 1):
-            setattr(self.parent, f"{name}_port", number)
+        if why := state.read_text():
+            raise NoBox(f"A kernel did not start. {why}")
+        self.parent.ip = f"{self.box.root}{SOCKETS}/k"
+        for name, number in PORTS.items():
+            setattr(self.parent, name, number)
         return self.parent.get_connection_info()
 
-    def _last_words(self) -> str:
-        with suppress(OSError):
-            return Path(self.box.sockets, FAILED).read_text()
-        return ""
+    def _launch(self) -> None:
+        self.box = Box()
+        pid = TEMPLATE.fork(self.box, self.parent.session.key.decode())
+        with suppress(ProcessLookupError):
+            self.alive = os.pidfd_open(pid)
 
     async def poll(self) -> int | None:
         if self.alive is None or not self.box.is_open():
@@ -137,108 +146,96 @@ class BoxedKernel(KernelProvisionerBase):
     terminate = kill
 
     async def cleanup(self, restart: bool = False) -> None:
-        await self.kill()
         if self.alive is not None:
             os.close(self.alive)
             self.alive = None
 
 
-class Listener(NotebookClient):
-    """nbclient's client, which ends the kernel of an answer that prints for ever."""
+class Channels(AsyncKernelClient):
+    """jupyter_client's client without a heartbeat, which takes a thread for each.
+
+    Whether a kernel lives is known from its process. All sockets are in the manager's
+    context, and so within its limits, and closed with it.
+    """
+
+    @default("context")
+    def _of_the_manager(self) -> zmq.Context:
+        return self.parent.context
+
+    def start_channels(self, **which: bool) -> None:
+        super().start_channels(**{**which, "hb": False})
+
+
+class Client(NotebookClient):
+    """nbclient's client, of a kernel that is ended if it shows too much."""
 
     shown = messages = 0
+    ended_for = ""
+
+    @asynccontextmanager
+    async def started(self) -> AsyncIterator[None]:
+        """A fresh kernel, gone at the end. Signals are left to whom they belong."""
+        try:
+            await self.async_start_new_kernel()
+            await self.async_start_new_kernel_client()
+            yield
+        finally:
+            await self.end()
+            # All sockets, also forgotten ones.
+            self.km.context.destroy(linger=0)
+
+    async def end(self, why: str = "") -> None:
+        """End the kernel now, and note why."""
+        self.ended_for = self.ended_for or why
+        with suppress(Exception):
+            await self.km.provisioner.kill()
+            await self.km.provisioner.wait()
+            await self.km.provisioner.cleanup()
+
+    async def run(self, cell: Any, number: int) -> None:
+        """Execute a cell. nbclient takes a task that is cancelled for a dead kernel."""
+        try:
+            await self.async_execute_cell(cell, number)
+        except DeadKernelError:
+            if asyncio.current_task().cancelling():
+                raise asyncio.CancelledError from None
+            raise
 
     def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
         content = msg["content"]
         self.shown += len(content.get("text", "")) + len(str(content.get("data", "")))
         self.messages += msg["msg_type"] != "status"
         if self.shown > MOST_SHOWN or self.messages > MOST_MESSAGES:
-            self.ending = asyncio.ensure_future(self.km.end(TOO_MUCH))
+            self.ending = asyncio.ensure_future(self.end(TOO_MUCH))
             cell.outputs = []
             self.shown = self.messages = 0
         return super().process_message(msg, cell, cell_index)
 
 
-class Client(AsyncKernelClient):
-    """jupyter_client's client without a heartbeat, which takes a thread for each.
+def client(notebook: Any, folder: Path, *, boxed: bool, **settings: Any) -> Client:
+    """A client for a new kernel; an ordinary one has its sockets in a folder.
 
-    Whether a kernel lives is known from its process.
-    """
-
-    def start_channels(self, **which: bool) -> None:
-        super().start_channels(**{**which, "hb": False})
-
-
-class Manager(AsyncKernelManager):
-    """jupyter_client's manager, of a kernel that may have been ended for a reason."""
-
-    ended_for = ""
-    client_factory = Client
-
-    def client(self, **kwargs: Any) -> Any:
-        """A client that shares the manager's sockets' context, and so its limits."""
-        return super().client(context=self.context, **kwargs)
-
-    async def end(self, why: str) -> None:
-        """End the kernel now, and note why."""
-        self.ended_for = why
-        await self.provisioner.kill()
-
-    async def let_go(self) -> None:
-        """End the kernel if it is left, and close all sockets, also forgotten ones."""
-        with suppress(Exception):
-            await self.provisioner.kill()
-            await self.provisioner.wait()
-        self.context.destroy(linger=0)
-
-
-def listener(
-    sources: list[str], sockets: Path, template: Template | None, limits: list[int]
-) -> Listener:
-    """A client for a new kernel that is to run these cells, within these seconds.
-
-    The kernel is boxed if it has a template; an ordinary one runs below ``sockets``.
-    """
-    notebook = new_notebook(cells=[new_code_cell(x) for x in sources])
-    seconds = dict(zip((x.id for x in notebook.cells), limits, strict=True))
-    found = client(notebook, sockets, sockets / "work", 0, kind=Listener)
-    found.timeout_func = lambda cell: seconds[cell.id]
-    found.allow_errors = found.raise_on_iopub_timeout = True
-    if template is not None:
-        found.km.provisioner = BoxedKernel(
-            parent=found.km, kernel_id="boxed", kernel_spec=found.km.kernel_spec
-        )
-        found.km.provisioner.template = template
-    return found
-
-
-def client(
-    notebook: Any,
-    sockets: Path,
-    folder: Path,
-    limit: int,
-    kind: type[NotebookClient] = NotebookClient,
-) -> NotebookClient:
-    """A client for a new kernel that runs in a folder, with seconds for each cell.
-
-    Its sockets have a folder of their own: kernels side by side race for TCP ports.
+    That is one of its own: kernels side by side race for TCP ports.
     """
     context = zmq.asyncio.Context()
     context.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
-    manager = Manager(
+    manager = AsyncKernelManager(
         kernel_name="python3",
         context=context,
         transport="ipc" if os.name == "posix" else "tcp",
-        connection_file=str(sockets / "kernel.json"),
+        connection_file=str(folder / "kernel.json"),
+        client_factory=Channels,
     )
-    return kind(
+    if boxed:
+        manager.provisioner = BoxedKernel(
+            parent=manager, kernel_id="boxed", kernel_spec=manager.kernel_spec
+        )
+    return Client(
         notebook,
         km=manager,
-        timeout=limit,
         startup_timeout=START_LIMIT,
         iopub_timeout=IOPUB_LIMIT,
         coalesce_streams=True,
         record_timing=False,
-        shutdown_kernel="immediate",
-        resources={"metadata": {"path": str(folder)}},
+        **settings,
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import dis
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
+from types import CodeType
 
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
@@ -17,6 +19,11 @@ FOLDER = Path(__file__).resolve().parent.parent.parent / "notebooks"
 
 TASK = re.compile(r"^### Exercise (?P<name>[\d.]+[a-z]) — (?P<title>\S.*?)\s*$", re.M)
 FENCED = re.compile(r"^```python[ \t]*\n(?P<code>.*?)^```[ \t]*$", re.M | re.S)
+IMPORTS = (ast.Import, ast.ImportFrom)
+WORD = re.compile(r"(?<![\w.])[^\W\d]\w*")
+
+LONGEST = 20_000
+"""Characters of an answer that is parsed: what is hard to parse is longer."""
 
 
 @dataclass(frozen=True)
@@ -43,26 +50,29 @@ class Exercise:
     solution: str
     above: tuple[str, ...]
 
-    @cached_property
+    @property
     def asked(self) -> tuple[str, ...]:
         """The names that an answer has to define: those of frame and solution."""
-        return tuple(sorted(bound(self.frame) | bound(self.solution)))
+        return tuple(sorted(binds(self.frame) | binds(self.solution)))
 
     @property
     def claims(self) -> tuple[str, ...]:
         """The texts of the claims, where they stand in the check as texts."""
         calls = [x for x in ast.walk(ast.parse(self.check)) if isinstance(x, ast.Call)]
-        texts = [
-            getattr(x.args[1], "value", None)
-            for x in calls
-            if getattr(x.func, "id", None) == "check" and len(x.args) > 1
-        ]
+        checks = [x for x in calls if getattr(x.func, "id", None) == "check"]
+        texts = [getattr(x.args[1], "value", None) for x in checks if len(x.args) > 1]
         return tuple(x for x in texts if isinstance(x, str))
 
-    @property
-    def defining(self) -> tuple[str, ...]:
-        """The cells above that define and do not run."""
-        return tuple(x for x in self.above if not runs(x))
+    def needed(self, answer: str) -> str:
+        """The cells above that define, or bind a name that is read further down."""
+        ours = self.frame, self.check, self.solution
+        wanted = _read_by(answer).union(*map(reads, ours))
+        found: list[str] = []
+        for cell in reversed(self.above):
+            if defines(cell) or wanted & binds(cell):
+                wanted = wanted - binds(cell) | reads(cell)
+                found.insert(0, cell)
+        return "\n\n\n".join(found)
 
 
 @dataclass(frozen=True)
@@ -91,112 +101,107 @@ def read_lesson(path: Path) -> Lesson:
 
 def lessons(folder: Path = FOLDER) -> dict[str, Lesson]:
     """The lessons that have exercises, by name, in the order of their sections."""
-    found = map(read_lesson, sorted(folder.glob("*.ipynb"), key=_in_order))
+    found = map(read_lesson, sorted(folder.glob("*.ipynb")))
     return {x.name: x for x in found if x.exercises}
 
 
 def cells_of(text: str) -> list[Cell]:
     """The cells of a notebook that is given as text; ValueError if it is none."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of doubled cell ids, for example
+    with warnings.catch_warnings(action="ignore"):  # of doubled cell ids, for example
         notebook = nbformat.reads(text, as_version=4, capture_validation_error={})
-    return [Cell(x.cell_type, _sound(x.source)) for x in notebook.cells]
+    # Halves of characters no message can carry.
+    whole = [(x.cell_type, x.source.encode(errors="replace")) for x in notebook.cells]
+    return [Cell(kind, source.decode()) for kind, source in whole]
 
 
-def _sound(text: str) -> str:
-    """Text without halves of characters, which no message can carry."""
-    return text.encode(errors="replace").decode()
-
-
-def _in_order(path: Path) -> tuple[list[int], str]:
-    section = path.stem.partition("-")[0]
-    return [int(x) for x in section.split(".") if x.isdigit()], path.stem
-
-
-def _exercises(cells: list[Cell]) -> list[Exercise]:
-    found: list[Exercise] = []
+def _exercises(cells: list[Cell]) -> Iterator[Exercise]:
     above: list[str] = []
     rest = iter(enumerate(cells))
     for number, cell in rest:
         if cell.task is None:
             above += [cell.source] if cell.kind == "code" else []
             continue
-        frame, check, prose = cells[number + 1 : number + 4]
-        solution = FENCED.search(prose.source)["code"]
-        names = cell.task["name"], cell.task["title"]
-        sources = frame.source, check.source, solution
-        found.append(Exercise(*names, *sources, tuple(above)))
+        frame, check, prose = (x.source for x in cells[number + 1 : number + 4])
+        solution = FENCED.search(prose)["code"]
+        yield Exercise(*cell.task.groups(), frame, check, solution, tuple(above))
         # A later exercise may build on this one; its check is of no use to it.
         above.append(solution)
         next(rest), next(rest)
-    return found
 
 
-def imported(lessons: Iterable[Lesson]) -> tuple[str, ...]:
-    """The modules that the cells of lessons import, but for their own files."""
-    cells = {y for x in lessons for one in x.exercises for y in one.above}
-    own = {name.removesuffix(".py") for x in lessons for name, _ in x.files}
-    found = set()
-    for statement in (y for x in cells if not runs(x) for y in _statements(x)):
-        if isinstance(statement, ast.Import):
-            found |= {x.name for x in statement.names}
-        elif isinstance(statement, ast.ImportFrom) and statement.module:
-            found.add(statement.module)
-    return tuple(sorted(found - own))
+# --- what the course's cells do
 
 
-# --- what a cell does
+def defines(source: str) -> bool:
+    """Whether a cell of the course imports or defines, and does nothing else."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, *IMPORTS)
+    only = all(isinstance(x, kinds) for x in _statements(source))
+    return only and bool(binds(source))  # nothing, if it is wrong on purpose
 
 
-DEFINITIONS = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-QUIET = ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign | ast.Pass
+def imports(source: str) -> list[str]:
+    """The import statements at the top of a cell of the course."""
+    return [ast.unparse(x) for x in _statements(source) if isinstance(x, IMPORTS)]
 
 
-def runs(source: str) -> bool:
-    """Whether a cell does more than define functions, classes and constants.
+def binds(source: str) -> frozenset[str]:
+    """The names that a cell of the course binds, but for those in its functions."""
+    return _names(source)[0]
 
-    A call of something with a capital, as in ``FastAPI()``, makes an object; that is
-    no run. What is not Python fails, which is one.
-    """
+
+def reads(source: str) -> frozenset[str]:
+    """The names that a cell of the course reads and has not bound before."""
+    return _names(source)[1]
+
+
+@cache
+def _names(source: str) -> tuple[frozenset[str], frozenset[str]]:
     try:
-        return any(map(_runs, _statements(source)))
-    except SyntaxError:
-        return True
+        top = ast.Module(_statements(source), [])
+        code = compile(top, "cell", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    except SyntaxError:  # a mistake that the lesson shows
+        return frozenset(), frozenset()
+    bound: set[str] = set()
+    read: set[str] = set()
+    for name, is_stored in _global_names(code):
+        if is_stored:
+            bound.add(name)
+        elif name not in bound:
+            read.add(name)
+    return frozenset(bound), frozenset(read)
 
 
-def bound(source: str) -> set[str]:
-    """The names that a cell binds, but for those inside its functions."""
-    names = set()
-    for statement in _statements(source):
-        if isinstance(statement, DEFINITIONS):
-            names.add(statement.name)
-            continue
-        nodes = [x for x in ast.walk(statement) if isinstance(x, ast.Name)]
-        names |= {x.id for x in nodes if isinstance(x.ctx, ast.Store)}
-    return names
+def _global_names(code: CodeType) -> Iterator[tuple[str, bool]]:
+    """What is looked up and what is stored by name; by functions, when all is bound."""
+    for step in dis.get_instructions(code):
+        if step.opname in ("STORE_NAME", "STORE_GLOBAL"):
+            yield step.argval, True
+        elif step.opname in ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"):
+            yield step.argval, False
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            yield from (
+                (x, False) for x, is_stored in _global_names(inner) if not is_stored
+            )
+
+
+def _read_by(answer: str) -> set[str]:
+    """The names that an answer may read; if it is hard to parse, any word of it."""
+    try:
+        if len(answer) > LONGEST:
+            raise ValueError
+        with warnings.catch_warnings(action="ignore"):
+            nodes = list(ast.walk(ast.parse(answer)))
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return set(WORD.findall(answer))
+    names = [x for x in nodes if isinstance(x, ast.Name)]
+    bound = {x.id for x in names if isinstance(x.ctx, ast.Store)}
+    bound |= {getattr(x, kind, None) for x in nodes for kind in ("arg", "name")}
+    return {x.id for x in names} - bound
 
 
 def _statements(source: str) -> list[ast.stmt]:
-    return ast.parse(TransformerManager().transform_cell(source)).body
-
-
-def _runs(node: ast.stmt) -> bool:
-    if isinstance(node, DEFINITIONS):
-        return False
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-        return False
-    return not isinstance(node, QUIET) or _acts(node)
-
-
-def _acts(node: ast.AST) -> bool:
-    """Whether an expression calls or awaits something; a lambda does so later."""
-    if isinstance(node, ast.Lambda):
-        return False
-    if isinstance(node, ast.Await) or (isinstance(node, ast.Call) and not _makes(node)):
-        return True
-    return any(map(_acts, ast.iter_child_nodes(node)))
-
-
-def _makes(call: ast.Call) -> bool:
-    name = getattr(call.func, "attr", None) or getattr(call.func, "id", "")
-    return name[:1].isupper()
+    try:
+        return ast.parse(TransformerManager().transform_cell(source)).body
+    except SyntaxError:
+        return []

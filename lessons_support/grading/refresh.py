@@ -12,7 +12,6 @@ from typing import Any
 import nbformat
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from lessons_support.grading.engine import Engine
 from lessons_support.grading.kernel import client
 from lessons_support.grading.lesson import FOLDER
 
@@ -23,26 +22,18 @@ CELL_LIMIT = 120
 """Seconds for one cell."""
 
 
-def refresh(paths: list[Path]) -> int:
+async def refresh(paths: list[Path]) -> int:
     """Run notebooks, all of the course without any named; the exit code.
 
     A notebook is saved only if all of it ran; what did not gets a sentence.
     """
-    engine = Engine.here()
-    try:
-        return max(engine.wait(_all(paths or sorted(FOLDER.glob("*.ipynb")))))
-    finally:
-        engine.close()
-
-
-async def _all(paths: list[Path]) -> list[int]:
     places = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def one(path: Path) -> int:
         async with places:
             return await _refresh(path)
 
-    return await asyncio.gather(*map(one, paths))
+    return max(await asyncio.gather(*map(one, paths or sorted(FOLDER.glob("*.ipynb")))))
 
 
 async def _refresh(path: Path) -> int:
@@ -67,12 +58,12 @@ async def _run(notebook: Any, folder: Path) -> None:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     with tempfile.TemporaryDirectory(prefix="grade-") as sockets:
-        runner = client(notebook, Path(sockets), folder, CELL_LIMIT)
-        manager = runner.km
-        try:
+        settings = {"resources": {"metadata": {"path": str(folder)}}}
+        runner = client(
+            notebook, Path(sockets), boxed=False, timeout=CELL_LIMIT, **settings
+        )
+        async with runner.started():
             await runner.async_execute()
-        finally:
-            await manager.let_go()
     notebook.metadata = nbformat.from_dict(metadata)
 
 

@@ -7,6 +7,7 @@ import binascii
 import csv
 import json
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,29 +29,16 @@ NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 By = dict[str, list[Grade]]
 
 
-def row(grade: Grade) -> list[Any]:
-    """What COLUMNS ask for."""
-    names = [grade.learner, grade.task.lesson.number, grade.task.exercise.name]
-    marks = [grade.held, grade.asked, grade.points, grade.outcome.seconds]
-    return [*map(as_text, names), *marks, as_text(grade.note)]
-
-
 def as_text(value: str) -> str:
     """A value that no spreadsheet takes for a formula."""
     return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t") else value
 
 
 def write_all(folder: Path, learners: By, misfits: list[str]) -> None:
-    """What is about all learners; Gradescope wants a folder with one learner only."""
+    """What is about all learners."""
     grades = [x for theirs in learners.values() for x in theirs]
     write_csv(folder / "grades.csv", grades, misfits)
     write_junit(folder / "junit.xml", grades)
-    if len(learners) == 1:
-        write_json(folder / "results.json", results(grades))
-
-
-def write_json(path: Path, data: Any) -> None:
-    path.write_text(json.dumps(data, indent=1), encoding="utf-8")
 
 
 def write_csv(path: Path, grades: list[Grade], misfits: list[str]) -> None:
@@ -58,22 +46,21 @@ def write_csv(path: Path, grades: list[Grade], misfits: list[str]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
         lines.writerow(COLUMNS)
-        lines.writerows(map(row, grades))
+        for one in grades:
+            names = one.learner, one.task.lesson.number, one.task.exercise.name
+            marks = one.held, one.asked, one.points, one.outcome.seconds
+            lines.writerow([*map(as_text, names), *marks, as_text(one.note)])
         lines.writerows([""] * (len(COLUMNS) - 1) + [as_text(x)] for x in misfits)
 
 
 def write_junit(path: Path, grades: list[Grade]) -> None:
     """One test a claim, as Jenkins and GitLab read them."""
     root = xml.Element("testsuites", name="grades")
-    suites: dict[str, xml.Element] = {}
-    for grade in grades:
-        name = grade.task.lesson.number
-        suite = suites.get(name)
-        if suite is None:
-            suite = suites[name] = xml.SubElement(root, "testsuite", name=name)
-        for claim, holds in claims(grade):
-            _test(suite, grade, claim, holds)
-    for suite in suites.values():
+    for number in dict.fromkeys(x.task.lesson.number for x in grades):
+        suite = xml.SubElement(root, "testsuite", name=number)
+        for grade in (x for x in grades if x.task.lesson.number == number):
+            for claim, holds in grade.claims:
+                _test(suite, grade, claim, holds)
         suite.set("tests", str(len(suite)))
         suite.set("failures", str(len(suite.findall("testcase/failure"))))
     xml.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
@@ -87,13 +74,6 @@ def _test(suite: xml.Element, grade: Grade, claim: str, holds: bool) -> None:
     if not holds:
         note = NOT_XML.sub("�", grade.note or "The claim does not hold.")
         xml.SubElement(test, "failure", message=note)
-
-
-def claims(grade: Grade) -> list[tuple[str, bool]]:
-    """Each claim that the check makes, and whether it counts as held."""
-    held = {claim for holds, claim in grade.outcome.claims if holds}
-    counts = not grade.outcome.suspect
-    return [(claim, counts and claim in held) for claim in grade.task.claims]
 
 
 def results(grades: list[Grade]) -> dict[str, Any]:
@@ -112,7 +92,7 @@ def results(grades: list[Grade]) -> dict[str, Any]:
 
 def told(grade: Grade) -> list[str]:
     """The lines that a learner reads: claims, findings, and the note."""
-    lines = [f"{KEPT if x else BROKEN} {claim}" for claim, x in claims(grade)]
+    lines = [f"{KEPT if x else BROKEN} {claim}" for claim, x in grade.claims]
     return lines + findings(grade) + ([grade.note] if grade.note else [])
 
 
@@ -131,12 +111,12 @@ def write_learner(folder: Path, grades: list[Grade]) -> None:
         points=sum(x.points for x in grades),
         most=sum(x.asked for x in grades),
         when=datetime.now().strftime("%Y-%m-%d %H:%M"),
-        claims=claims,
         findings=findings,
         picture=picture,
     )
     (folder / "feedback.html").write_text(page, encoding="utf-8")
-    write_json(folder / "results.json", results(grades))
+    text = json.dumps(results(grades), indent=1)
+    (folder / "results.json").write_text(text, encoding="utf-8")
 
 
 def picture(grade: Grade) -> str:
@@ -156,19 +136,24 @@ PAGE = Environment(
 ).get_template("page.html")
 
 
-def folder_name(learner: str, taken: set[str]) -> str:
-    """A name for a learner's folder: letters and digits, and nobody else's."""
-    plain = re.sub(r"[^\w.-]+", "-", learner)[:80].strip(".-") or "nameless"
-    name, number = plain, 2
-    while name.casefold() in taken:
-        name, number = f"{plain}-{number}", number + 1
-    return name
+def folder_names(learners: Iterable[str], taken: str) -> dict[str, str]:
+    """A folder's name for each learner: letters and digits, and nobody else's."""
+    names: dict[str, str] = {}
+    used = {taken}
+    for learner in learners:
+        plain = re.sub(r"[^\w.-]+", "-", learner)[:80].strip(".-") or "nameless"
+        name, number = plain, 2
+        while name.casefold() in used:
+            name, number = f"{plain}-{number}", number + 1
+        used.add(name.casefold())
+        names[learner] = name
+    return names
 
 
 def table(learners: By) -> Table:
     """The grades of all learners, for a terminal."""
     found = Table(box=None, pad_edge=False, header_style="bold")
-    for name in "learner", "lesson", "claims held of asked":
+    for name in "learner", "lesson", "points by exercise":
         found.add_column(name)
     found.add_column("points", justify="right")
     found.add_column("note")
@@ -180,7 +165,7 @@ def table(learners: By) -> Table:
 
 
 def _in_short(grades: list[Grade]) -> tuple[str, str, str]:
-    marks = [f"{x.task.exercise.name[-1]} {x.held}/{x.asked}" for x in grades]
+    marks = [f"{x.task.exercise.name[-1]} {x.points}/{x.asked}" for x in grades]
     notes = [f"{x.task.exercise.name}: {x.note}" for x in grades if x.note]
     most = sum(x.asked for x in grades)
     return "  ".join(marks), f"{sum(x.points for x in grades)}/{most}", "\n".join(notes)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lessons_support.grading.lesson import Cell, Exercise, Lesson, cells_of
+from lessons_support.grading.lesson import Cell, Exercise, Lesson, cells_of, lessons
 
 LARGEST = 20_000_000
 """Bytes of a file that is still read; a lesson has at most 200,000."""
@@ -31,71 +31,76 @@ class Submission:
 
     learner: str
     lesson: Lesson
-    path: Path
     answers: dict[str, Answer]
 
 
-def find(places: list[Path]) -> Iterator[tuple[Path, Path]]:
-    """The notebooks in files and folders, each with the folder that it was found in.
+def read_all(places: list[Path]) -> tuple[list[Submission], list[str]]:
+    """The submissions in files and folders, and a sentence for each file that is none.
 
-    Raises Misfit for a place that does not exist or has no notebook.
+    No two are of the same learner and lesson: the second one's learner is "ann (2)".
     """
+    course, taken = lessons(), set()
+    submissions: list[Submission] = []
+    misfits: list[str] = []
+    for path, root in dict.fromkeys(_notebooks(places, misfits)):
+        try:
+            one = read(path, root, course)
+        except Misfit as error:
+            misfits.append(str(error))
+            continue
+        learner, number = one.learner, 2
+        while (learner, one.lesson.name) in taken:
+            learner, number = f"{one.learner} ({number})", number + 1
+        taken.add((learner, one.lesson.name))
+        submissions.append(replace(one, learner=learner))
+    return submissions, misfits
+
+
+def _notebooks(places: list[Path], misfits: list[str]) -> Iterator[tuple[Path, Path]]:
+    """The notebooks in files and folders, each with the folder that it was found in."""
     for place in places:
+        found = [place]
         if place.is_dir():
-            found = sorted(x for x in place.rglob("*.ipynb") if not _is_copy(x))
+            found = sorted(place.rglob("*.ipynb"))
+            found = [x for x in found if ".ipynb_checkpoints" not in x.parts]
             if not found:
-                raise Misfit(f"{place} has no notebook (*.ipynb) in it.")
-            yield from ((x, place) for x in found)
-        elif place.exists() or place.is_symlink():
-            yield place, place.parent
-        else:
-            raise Misfit(f"{place} does not exist: give a notebook, or a folder.")
+                misfits.append(f"{place} has no notebook (*.ipynb) in it.")
+        yield from ((x, place if place.is_dir() else place.parent) for x in found)
 
 
-def _is_copy(path: Path) -> bool:
-    return ".ipynb_checkpoints" in path.parts
-
-
-def read(path: Path, root: Path, lessons: dict[str, Lesson]) -> Submission:
+def read(path: Path, root: Path, course: dict[str, Lesson]) -> Submission:
     """The submission in a file below a folder; raises Misfit."""
     cells = _cells(path)
-    lesson = _lesson(cells, path, lessons)
+    names = {x.task["name"] for x in cells if x.task}
+    found = [(len(names & {y.name for y in x.exercises}), x) for x in course.values()]
+    most, lesson = max(found, key=lambda x: x[0])  # of equals the first
+    if not most:
+        raise Misfit(
+            f"{path} has none of the course's exercises (a heading such as "
+            f"'### Exercise {lesson.exercises[0].name} — …'): is it the right file?"
+        )
     answers = {x.name: _answer(x, cells) for x in lesson.exercises}
-    return Submission(_learner(path, root, lesson), lesson, path, answers)
+    return Submission(_learner(path, root, lesson), lesson, answers)
 
 
 def _cells(path: Path) -> list[Cell]:
+    if not path.exists() and not path.is_symlink():
+        raise Misfit(f"{path} does not exist: give a notebook, or a folder.")
     if path.is_symlink() or not path.is_file():
         raise Misfit(f"{path} is a link or no ordinary file: ask for the file itself.")
     try:
-        if path.stat().st_size > LARGEST:
-            raise Misfit(
-                f"{path} has more than {LARGEST // 1_000_000} MB: ask for it again, "
-                "saved after Clear All Outputs."
-            )
-        return cells_of(path.read_text(encoding="utf-8-sig"))
+        if path.stat().st_size <= LARGEST:
+            return cells_of(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise Misfit(f"{path} cannot be read: {error.strerror}.") from None
-    except Misfit:
-        raise
     except Exception:  # whatever a parser says of a file that is broken on purpose
         raise Misfit(
             f"{path} is not a notebook: it is empty or damaged. Ask for it again."
         ) from None
-
-
-def _lesson(cells: list[Cell], path: Path, lessons: dict[str, Lesson]) -> Lesson:
-    """The lesson with the most exercises in common; of equals the first."""
-    names = {x.task["name"] for x in cells if x.task}
-    best = max(
-        lessons.values(), key=lambda x: len(names & {y.name for y in x.exercises})
+    raise Misfit(
+        f"{path} has more than {LARGEST // 1_000_000} MB: ask for it again, saved "
+        "after Clear All Outputs."
     )
-    if not names & {x.name for x in best.exercises}:
-        raise Misfit(
-            f"{path} has none of the course's exercises (a heading such as "
-            f"'### Exercise {best.exercises[0].name} — …'): is it the right file?"
-        )
-    return best
 
 
 def _learner(path: Path, root: Path, lesson: Lesson) -> str:
@@ -113,46 +118,37 @@ def printable(text: str) -> str:
 
 
 def _answer(exercise: Exercise, cells: list[Cell]) -> Answer:
-    places = [
-        number
-        for number, cell in enumerate(cells)
-        if cell.task and cell.task["name"] == exercise.name
-    ]
+    tasks = [x for x, cell in enumerate(cells) if cell.task]
+    places = [x for x in tasks if cells[x].task["name"] == exercise.name]
     if not places:
         return Answer("", ("The exercise is missing.",))
     notes = ["The exercise is there twice: the last one counts."] * (len(places) > 1)
-    codes, checks = _code_below(cells, places[-1], exercise)
-    if not codes:
+    code = list(_code_below(cells[places[-1] + 1 :]))
+    checks = [x for x in code if _is_check(x, exercise)]
+    answers = [x for x in code if x not in checks]
+    if not answers:
         return Answer("", (*notes, "The answer cell is missing."))
-    if len(codes) > 1:
-        notes.append(f"{len(codes)} answer cells were joined.")
+    if len(answers) > 1:
+        notes.append(f"{len(answers)} answer cells were joined.")
     if not checks:
         notes.append("The check cell was missing; the course's own was used.")
     elif any(x.split() != exercise.check.split() for x in checks):
         notes.append("The check cell was edited; the course's own was used.")
-    return Answer("\n\n".join(codes), tuple(notes))
+    return Answer("\n\n".join(answers), tuple(notes))
 
 
-def _code_below(
-    cells: list[Cell], place: int, exercise: Exercise
-) -> tuple[list[str], list[str]]:
-    """The answer's cells and the check's: the code down to the solution's prose."""
-    code: list[str] = []
-    for cell in cells[place + 1 :]:
-        if cell.kind == "markdown" and (cell.task or _is_prose(cell)):
-            break
-        code += [cell.source] if cell.kind == "code" and cell.source.strip() else []
-    is_check = [x for x in code if _checks(x, exercise)]
-    return [x for x in code if x not in is_check], is_check
+def _code_below(cells: list[Cell]) -> Iterator[str]:
+    """The code of an exercise: down to its solution, or to the next heading."""
+    for cell in cells:
+        ends = cell.source.startswith("#") or "<summary>Solution<" in cell.source
+        if cell.task or (cell.kind == "markdown" and ends):
+            return
+        if cell.kind == "code" and cell.source.strip():
+            yield cell.source
 
 
-def _is_prose(cell: Cell) -> bool:
-    """Whether prose ends an exercise: its solution, or the next heading."""
-    return "<summary>Solution</summary>" in cell.source or cell.source.startswith("#")
-
-
-def _checks(source: str, exercise: Exercise) -> bool:
-    """Whether a cell is the check, edited or not: it has one of its claims."""
+def _is_check(source: str, exercise: Exercise) -> bool:
+    """Whether a cell is the check, edited or not: it checks one of its claims."""
     if source.split() == exercise.check.split():
         return True
-    return any(claim in source for claim in exercise.claims)
+    return "check(" in source and any(x in source for x in exercise.claims)

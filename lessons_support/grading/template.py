@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
-import importlib
 import json
 import os
 import signal
@@ -31,8 +30,11 @@ NAMESPACES, USER_NAMESPACE = 0x6E020000, 0x10000000
 CHILDREN_COME_HERE, NO_NEW_PRIVILEGES, DROP_BOUND, AMBIENT = 36, 38, 24, 47
 """PR_… (linux/prctl.h)."""
 
-READY, FAILED = "ready", "failed"
-PORTS = ("shell", "iopub", "stdin", "hb", "control")
+STATE = f"{SOCKETS}/state"
+"""A file that is there once a kernel listens, or cannot: then it says why."""
+
+PORTS = {f"{x}_port": n for n, x in enumerate(("shell", "iopub", "stdin", "hb"), 1)}
+PORTS["control_port"] = 5
 
 ENVIRONMENT = {
     "HOME": HOME,
@@ -47,26 +49,21 @@ ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 
-OF_A_KERNEL = (
-    "IPython.core.completerlib",
-    "IPython.core.debugger",
-    "IPython.core.oinspect",
-    "IPython.extensions.storemagic",
-    "ipykernel.debugger",
-    "ipykernel.displayhook",
-    "ipykernel.iostream",
-    "ipykernel.kernelapp",
-    "ipykernel.zmqshell",
-    "tornado.platform.asyncio",
-)
-"""What a kernel imports while it starts: of its time, the debugger takes a half."""
+OF_A_KERNEL = """\
+import IPython.core.completerlib, IPython.core.debugger, IPython.core.oinspect
+import IPython.extensions.storemagic, ipykernel.debugger, ipykernel.displayhook
+import ipykernel.iostream, ipykernel.kernelapp, ipykernel.zmqshell
+import tornado.platform.asyncio
+import lessons_support.serving, uvicorn.protocols.http.auto, uvicorn.lifespan.on"""
+"""What a kernel imports while it starts: of its time, the debugger takes a half. And
+what the course imports at first use."""
 
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def main(modules: list[str]) -> None:
+def main(imports: list[str]) -> None:
     """Import, then fork a kernel for each line read."""
-    warm_up(modules)
+    warm_up(imports)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how a kernel ended
     _done(libc.prctl(CHILDREN_COME_HERE, 1, 0, 0, 0))
     with socket.socket(fileno=0) as asker, asker.makefile("rw") as lines:
@@ -74,11 +71,11 @@ def main(modules: list[str]) -> None:
             print(_fork(json.loads(line), asker), file=lines, flush=True)
 
 
-def warm_up(modules: list[str]) -> None:
+def warm_up(imports: list[str]) -> None:
     """Import what kernels and lessons need, and draw a chart: that loads the fonts."""
-    for name in (*OF_A_KERNEL, *modules):
+    for statement in (*OF_A_KERNEL.splitlines(), *imports):
         with suppress(ImportError):
-            importlib.import_module(name)
+            exec(statement, {})
     from lessons_support import check, draw, record, rehearse
 
     with record() as timeline:
@@ -129,7 +126,7 @@ def _become_kernel(key: str) -> None:
         os.environ.update(ENVIRONMENT)
         _run_kernel(key)
     except Exception as error:
-        Path(SOCKETS, FAILED).write_text(f"{type(error).__name__}: {error}")
+        Path(STATE).write_text(f"{type(error).__name__}: {error}")
 
 
 def _drop_privileges() -> None:
@@ -155,16 +152,10 @@ def _run_kernel(key: str) -> None:
     settings.HistoryManager.enabled = False
     settings.Session.key = key.encode()
     settings.IPKernelApp.log_level = "CRITICAL"
-    ports = {f"{name}_port": number for number, name in enumerate(PORTS, 1)}
-    app = IPKernelApp.instance(
-        config=settings,
-        transport="ipc",
-        ip=f"{SOCKETS}/k",
-        connection_file=f"{SOCKETS}/kernel.json",
-        **ports,
-    )
+    place = {"ip": f"{SOCKETS}/k", "connection_file": f"{SOCKETS}/kernel.json"}
+    app = IPKernelApp.instance(config=settings, transport="ipc", **place, **PORTS)
     app.initialize([])
-    Path(SOCKETS, READY).touch()
+    Path(STATE).touch()
     app.start()
 
 

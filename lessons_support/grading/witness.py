@@ -10,20 +10,16 @@ import json
 import os
 import sys
 from dataclasses import is_dataclass
+from pathlib import Path
 from types import FunctionType, ModuleType
+
+import lessons_support
 
 SEALED = {"asyncio", "builtins", "lessons_support"}
 """The packages on whose functions a verdict rests."""
 
-HOOKS = (
-    "ast_transformers",
-    "input_transformers_post",
-    "input_transformer_manager.cleanup_transforms",
-    "input_transformer_manager.line_transforms",
-    "input_transformer_manager.token_transformers",
-)
-
-LESSONS = "the lesson's "
+OF_EACH_CELL = {"_", "input"}
+"""Built-in names that IPython sets for each cell."""
 
 SAYS = ("eq", "ne", "lt", "le", "gt", "ge", "contains", "len", "iter", "getitem")
 SAYS = {f"__{x}__" for x in (*SAYS, "str", "repr", "format", "bool", "int", "float")}
@@ -49,11 +45,11 @@ def enter(number):
     ip = shell()
     apart = ModuleType("__main__")
     apart.__dict__.update(ip.user_ns)
-    ip.seal = {"course": ip.user_module, "parts": seal(), "files": files()}
-    ip.seal["environment"] = dict(os.environ)
+    ip.kept = {"course": ip.user_module, "files": files(), "environ": {**os.environ}}
+    for verb in lessons_support.__all__:  # so that all of it is loaded, and sealed
+        getattr(lessons_support, verb)
+    publish(number, seal=seal(ip.user_module))
     move(apart)
-    own = {x: y for x, y in ip.seal["parts"].items() if not x.startswith(LESSONS)}
-    publish(number, seal=digest(own))
 
 
 def move(module):
@@ -63,59 +59,46 @@ def move(module):
     sys.modules["__main__"] = module
 
 
-def seal():
-    """What is where: the identity of each function that a verdict rests on."""
-    parts = {}
+def seal(course=None):
+    """A number for each thing that a verdict rests on, another if it was changed."""
+    ip = shell()
+    inputs = ip.input_transformer_manager
+    hooks = [ip.ast_transformers, ip.input_transformers_post, inputs.line_transforms]
+    hooks += [inputs.cleanup_transforms, inputs.token_transformers]
+    hooks += ip.events.callbacks.values()
+    found = {
+        "IPython": [tuple(map(id, x)) for x in hooks],
+        "sys.settrace": sys.gettrace(),
+        "sys.setprofile": sys.getprofile(),
+    }
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in SEALED:
-            parts[name] = id(module)
-            for key, value in list(vars(module).items()):
-                if key not in ("_", "input"):  # these IPython sets for each cell
-                    note(parts, name, key, value)
-    for key, value in list(vars(state.get("course", shell().user_module)).items()):
-        if callable(value) or isinstance(value, ModuleType):
-            parts[f"{LESSONS}{key}"] = id(value)
-    for hook in HOOKS:
-        owner = shell()
-        for part in hook.split("."):
-            owner = getattr(owner, part)
-        parts[f"IPython's {hook}"] = tuple(map(id, owner))
-    for event, functions in shell().events.callbacks.items():
-        parts[f"IPython's event {event}"] = tuple(map(id, functions))
-    parts["sys.settrace"], parts["sys.setprofile"] = sys.gettrace(), sys.getprofile()
-    return parts
+            found[name] = id(module), identities(module, int | float | str | tuple)
+    if course is not None:
+        found["what the lesson defines"] = identities(course)
+    return {name: hash(str(value)) for name, value in found.items()}
 
 
-def note(parts, module, key, value):
-    name = f"{module}.{key}"
-    if callable(value):
-        parts[name] = identity(value)
-    elif isinstance(value, int | float | str | tuple | frozenset):
-        parts[name] = id(value)
-    if isinstance(value, type) and value.__module__ == module:
-        for key, member in list(vars(value).items()):
-            if callable(member) or isinstance(member, property | staticmethod):
-                parts[f"{name}.{key}"] = identity(member)
+def identities(module, constants=ModuleType):
+    """What a module's names stand for, and those of its classes, by identity."""
+    found = {}
+    for name, value in list(vars(module).items()):
+        if isinstance(value, type) and value.__module__ == module.__name__:
+            found |= {f"{name}.{x}": identity(y) for x, y in list(vars(value).items())}
+        if callable(value) or isinstance(value, ModuleType | constants):
+            found[name] = identity(value)
+    return sorted((x, y) for x, y in found.items() if x not in OF_EACH_CELL)
 
 
-def identity(function):
-    code = getattr(function, "__code__", None)
-    defaults = getattr(function, "__defaults__", None)
-    return id(function), id(code), id(defaults)
-
-
-def digest(parts):
-    return hash(frozenset(parts.items()))
+def identity(value):
+    code = getattr(value, "__code__", None)
+    defaults = getattr(value, "__defaults__", None)
+    return id(value), id(code), id(defaults)
 
 
 def files():
-    """The course's files and all Python files in the working folder, and their text."""
-    found = {}
-    for name in sorted(os.listdir()):
-        if name.endswith(".py") and os.path.isfile(name):
-            with open(name, "rb") as file:
-                found[name] = file.read()
-    return found
+    """The Python files in the working folder, and what is in them."""
+    return {x.name: x.read_bytes() for x in Path().glob("*.py") if x.is_file()}
 
 
 # --- after the answer
@@ -123,22 +106,20 @@ def files():
 
 def arm(number, asked):
     """Hand what was asked for over to the course's namespace; claims are noted."""
-    sealed, answers = shell().seal, shell().user_ns
-    course = sealed["course"].__dict__
-    state["course"] = sealed["course"]
-    before, after = sealed["parts"], seal()
-    changed = [x for x in before if after.get(x) != before[x]]
-    state.update(number=number, asked=asked, before=before)
-    state.update(changed=changed, wrote=restore(sealed["files"]))
+    kept, answers = shell().kept, shell().user_ns
+    course = kept["course"]
+    publish(number, seal=seal(course))
+    state.update(number=number, asked=asked, course=course)
+    state["wrote"] = restore(kept["files"])
     os.environ.clear()
-    os.environ.update(sealed["environment"])
-    move(sealed["course"])
+    os.environ.update(kept["environ"])
+    move(course)
     for name in asked:
-        course.pop(name, None)
+        vars(course).pop(name, None)
         if name in answers:
-            course[name] = answers[name]
-    course[f"_{number}"] = globals()
-    listen(course)
+            vars(course)[name] = answers[name]
+    vars(course)[f"_{number}"] = globals()
+    listen(vars(course))
 
 
 def restore(wanted):
@@ -146,35 +127,34 @@ def restore(wanted):
     found = files()
     wrote = [x for x in found | wanted if found.get(x) != wanted.get(x)]
     for name in wrote:
-        os.unlink(name) if name in found else None
+        Path(name).unlink(missing_ok=True)
         if name in wanted:
-            with open(name, "wb") as file:
-                file.write(wanted[name])
+            Path(name).write_bytes(wanted[name])
     return wrote
 
 
 def listen(course):
-    """Let `check` note each claim, and `rehearse` each timeline."""
-    check = sys.modules["lessons_support.checks"].check
-    rehearse = sys.modules["lessons_support.rehearsal"].rehearse
+    """Let `check` note each claim, `rehearse` each timeline, `record` its use."""
+    from lessons_support.checks import _is_truth_value, check
+    from lessons_support.recorder import record
+    from lessons_support.rehearsal import rehearse
 
     def noted(holds, claim):
-        claims.append([is_true(holds), str(claim)])
+        claims.append([_is_truth_value(holds) and bool(holds), str(claim)])
         check(holds, claim)
 
-    def seen(*args, **kwargs):
+    def rehearsed(*args, **kwargs):
         timelines.append(rehearse(*args, **kwargs))
         return timelines[-1]
 
+    def recorded(*args, **kwargs):
+        state["real time"] = True
+        return record(*args, **kwargs)
+
+    heard = {check: noted, rehearse: rehearsed, record: recorded}
     for name, value in list(course.items()):
-        if value is check or value is rehearse:
-            course[name] = noted if value is check else seen
-
-
-def is_true(holds):
-    numpy = sys.modules.get("numpy")
-    kinds = (bool, numpy.bool_) if numpy else (bool,)
-    return type(holds) in kinds and bool(holds)
+        if isinstance(value, FunctionType | type) and value in heard:
+            course[name] = heard[value]
 
 
 # --- after the check
@@ -182,20 +162,16 @@ def is_true(holds):
 
 def report():
     """Publish the claims, and what is suspicious."""
-    before, after = state["before"], seal()
-    before = {x: y for x, y in before.items() if not x.startswith(LESSONS)}
-    changed = {x for x in before if after.get(x) != before[x]} | {*state["changed"]}
     given = [vars(state["course"]).get(x) for x in state["asked"]]
     for timeline in timelines:
         given += [timeline.result, *timeline.printed]
     publish(
         state["number"],
         claims=claims,
-        seal=digest({x: after[x] for x in before if x in after}),
-        changed=sorted(changed)[:5],
+        seal=seal(),
         wrote=state["wrote"],
         liars=sorted(set(liars(given)))[:5],
-        noisy=any(x.blocked or x.stopped for x in timelines),
+        noisy="real time" in state or any(x.blocked or x.stopped for x in timelines),
     )
 
 
@@ -219,13 +195,10 @@ def speaks(kind):
         method = vars(kind)[name]
         file = getattr(getattr(method, "__code__", None), "co_filename", "")
         generated = is_dataclass(kind) and file == "<string>"
-        if not generated and isinstance(method, FunctionType) and from_cell(file):
+        from_cell = not os.path.isfile(file) or "ipykernel_" in file
+        if not generated and isinstance(method, FunctionType) and from_cell:
             return True
     return False
-
-
-def from_cell(file):
-    return not os.path.isfile(file) or "ipykernel_" in file
 
 
 # --- the canary

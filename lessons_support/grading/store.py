@@ -1,0 +1,43 @@
+"""Outcomes that are kept in a folder, so that no run is made twice."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+from lessons_support.grading.job import Job, Outcome, packed, unpacked
+
+Runner = Callable[[bytes], Awaitable[bytes]]
+"""What makes a run: here, or on a cluster."""
+
+
+class Store:
+    """A folder of outcomes, and who makes those that are missing, a few at a time.
+
+    An outcome's name changes with its job.
+    """
+
+    def __init__(self, folder: Path, runner: Runner, at_once: int) -> None:
+        self.folder, self.runner = folder, runner
+        self.places = asyncio.Semaphore(at_once)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    async def outcome(self, job: Job, owner: str = "") -> Outcome:
+        """The outcome of a learner's job; it is kept, unless it could not be run."""
+        name = hashlib.sha256(packed(job) + owner.encode()).hexdigest()[:32]
+        place = self.folder / f"{name}.json"
+        with suppress(OSError, ValueError, TypeError):
+            return unpacked(Outcome, place.read_bytes())
+        async with self.places:
+            try:
+                found = unpacked(Outcome, await self.runner(packed(job)))
+            except Exception as error:  # a worker of a cluster was lost too often
+                return Outcome(failed=f"{type(error).__name__}: {error}")
+        if not found.failed:
+            draft = place.with_suffix(".part")  # whole or not at all
+            draft.write_bytes(packed(found))
+            draft.replace(place)
+        return found
