@@ -15,7 +15,7 @@ from test_exercises import EXERCISES, answers
 from lessons_support.grading import box, submission
 from lessons_support.grading.command import main
 from lessons_support.grading.grade import Task
-from lessons_support.grading.judge import run_here
+from lessons_support.grading.judge import outcome
 from lessons_support.grading.lesson import binds, defines, lessons, read_lesson, reads
 from lessons_support.grading.session import Unusable, proved
 from lessons_support.grading.store import Store
@@ -207,7 +207,7 @@ def prove(tmp_path):
 
     async def prove(lesson):
         task = Task(lesson, lesson.exercises[0], boxed=not box.why_not())
-        return await proved(task, Store(tmp_path / "runs", run_here, 2))
+        return await proved(task, Store(tmp_path / "runs", outcome, 2))
 
     return lambda lesson: asyncio.run(prove(lesson))
 

@@ -117,12 +117,12 @@ async def _graded(asked: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lessons_support.grading.cluster import cluster
-    from lessons_support.grading.judge import run_here
+    from lessons_support.grading.judge import outcome
     from lessons_support.grading.session import Session
     from lessons_support.grading.store import Store
 
     async with AsyncExitStack() as stack:
-        runner, at_once = run_here, 2 * (os.cpu_count() or 1)
+        runner, at_once = outcome, 2 * (os.cpu_count() or 1)
         if asked.scheduler is not None:
             runner, at_once = await stack.enter_async_context(cluster(asked.scheduler))
         store = Store(asked.output / "runs", runner, at_once)

@@ -1,10 +1,9 @@
-"""What a run is asked for, and what it gives: plain data that travels as bytes."""
+"""What a run is asked for, and what it gives: plain data."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -47,17 +46,9 @@ class Outcome:
     def held(self) -> int:
         return sum(holds for holds, _ in self.claims)
 
-
-def packed(data: Any) -> bytes:
-    """A job or an outcome as bytes, for another process."""
-    return json.dumps(asdict(data)).encode()
-
-
-def unpacked(kind: type, data: bytes) -> Any:
-    """A job or an outcome, from bytes."""
-    fields = json.loads(data)
-    return kind(**{name: _frozen(value) for name, value in fields.items()})
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+    @classmethod
+    def from_json(cls, text: str) -> Outcome:
+        """What json.dumps has made of an outcome's dictionary, or ValueError."""
+        fields = json.loads(text)
+        fields["claims"] = tuple((holds, claim) for holds, claim in fields["claims"])
+        return cls(**fields | {"notes": tuple(fields["notes"])})

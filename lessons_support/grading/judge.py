@@ -1,7 +1,7 @@
 """Run one answer in a kernel of its own, and judge what comes back.
 
-`run` takes a job and gives an outcome, both as bytes, and needs nothing else: it is
-what is sent to the workers of a cluster.
+`run` takes a job, gives an outcome, and needs nothing else: it is what is sent to the
+workers of a cluster.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from lessons_support.grading import witness
 from lessons_support.grading.box import NoBox
-from lessons_support.grading.job import Job, Outcome, packed, unpacked
-from lessons_support.grading.kernel import TOO_MUCH, Client, client
+from lessons_support.grading.job import Job, Outcome
+from lessons_support.grading.kernel import TOO_MUCH, BoxedKernel, Client, OrdinaryKernel
 
 ANSWER_LIMIT, CHECK_LIMIT, WHOLE_LIMIT = 15, 60, 120
 """Seconds for the answer's cell, for any other cell, and for a run."""
@@ -39,19 +39,15 @@ MOST_TEXT = 20_000
 """Characters of what a run printed that are kept."""
 
 
-def run(job: bytes) -> bytes:
+def run(job: Job) -> Outcome:
     """The outcome of a job. May be called in many threads at the same time."""
-    return asyncio.run(run_here(job))
-
-
-async def run_here(job: bytes) -> bytes:
-    """The same on an event loop, which may make many runs at the same time."""
-    return packed(await outcome(unpacked(Job, job)))
+    return asyncio.run(outcome(job))
 
 
 async def outcome(job: Job) -> Outcome:
-    """Run a job; again if a busy machine may be why a claim fails, or no kernel starts.
+    """The same on an event loop, which may make many runs at the same time.
 
+    A run is made again if a busy machine may be why a claim fails, or no kernel starts.
     The best run counts. Two that agree are enough.
     """
     found: list[Outcome] = []
@@ -86,15 +82,13 @@ class _Run:
         sources = self._sources()
         self.cells = {name: new_code_cell(x) for name, x in sources.items()}
         self.reached = ""
-        Path(folder, "work").mkdir()
-        self.client: Client = client(
+        self.kernel = BoxedKernel() if job.boxed else OrdinaryKernel(folder, folder)
+        self.client = Client(
             new_notebook(cells=list(self.cells.values())),
-            folder,
-            boxed=job.boxed,
+            self.kernel,
             timeout_func=self._limit,
             allow_errors=True,
             raise_on_iopub_timeout=True,
-            resources={"metadata": {"path": f"{folder}/work"}},
         )
 
     def _sources(self) -> dict[str, str]:
@@ -140,7 +134,7 @@ class _Run:
             return Outcome(ended=f"{NO_KERNELS} ({type(error).__name__}).")
 
     async def _execute(self) -> None:
-        async with self.client.started():
+        async with self.client:
             watch = asyncio.create_task(self._watch())
             try:
                 for number, (name, cell) in enumerate(self.cells.items()):
@@ -153,9 +147,9 @@ class _Run:
 
     async def _watch(self) -> None:
         """End a box that uses too much."""
-        while self.job.boxed:
+        while True:
             await asyncio.sleep(GLANCE)
-            if why := self.client.km.provisioner.box.excess():
+            if why := self.kernel.excess():
                 await self.client.end(why)
 
     def _too_long(self, error: str) -> str:

@@ -6,30 +6,29 @@ import asyncio
 import atexit
 import json
 import os
+import secrets
 import select
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import zmq.asyncio
 from jupyter_client.asynchronous import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
-from jupyter_client.provisioning import KernelProvisionerBase
+from jupyter_client.session import Session
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
-from traitlets import default
 
 from lessons_support.grading.box import SOCKETS, Box, NoBox
 from lessons_support.grading.lesson import imports, lessons
 from lessons_support.grading.template import ENVIRONMENT, PORTS, STATE
 
 START_LIMIT, IOPUB_LIMIT = 60, 15
-"""Seconds until a kernel answers, and until a cell's output has come."""
+"""Seconds until a kernel answers, and until all of a cell's output has come."""
 
 MOST_SHOWN, MOST_MESSAGES = 2_000_000, 5_000
 """Characters of output, and messages with output, after which a run is ended."""
@@ -94,108 +93,131 @@ TEMPLATE = Template()
 atexit.register(TEMPLATE.close)
 
 
-class BoxedKernel(KernelProvisionerBase):
-    """One kernel in a box of its own (jupyter_client's interface)."""
+class BoxedKernel:
+    """One kernel in a box of its own, forked from the template."""
 
     box: Box | None = None
     alive: int | None = None
 
-    @property
-    def has_process(self) -> bool:
-        return self.box is not None
-
-    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        return {**kwargs, "cmd": []}
-
-    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
+    async def open(self) -> AsyncKernelClient:
         """Make a box, fork a kernel into it, wait until it listens. Raises NoBox."""
-        await asyncio.to_thread(self._launch)
+        context, session = zmq.asyncio.Context(), Session(key=secrets.token_hex().encode())
+        context.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
+        await asyncio.to_thread(self._fork, session.key.decode())
         state = self.box.root / STATE[1:]
         while not state.exists():
-            if await self.poll() is not None:
+            if not self.is_alive():
                 raise NoBox("A kernel ended at once.")
             await asyncio.sleep(0.005)
         if why := state.read_text():
             raise NoBox(f"A kernel did not start. {why}")
-        self.parent.ip = f"{self.box.root}{SOCKETS}/k"
-        for name, number in PORTS.items():
-            setattr(self.parent, name, number)
-        return self.parent.get_connection_info()
+        place = {"transport": "ipc", "ip": f"{self.box.root}{SOCKETS}/k"}
+        client = _Channels(context=context, session=session, **place, **PORTS)
+        client.kernel = self
+        client.start_channels(hb=False)  # it takes a thread, and says less
+        return client
 
-    def _launch(self) -> None:
+    def _fork(self, key: str) -> None:
         self.box = Box()
-        pid = TEMPLATE.fork(self.box, self.parent.session.key.decode())
+        pid = TEMPLATE.fork(self.box, key)
         with suppress(ProcessLookupError):
             self.alive = os.pidfd_open(pid)
 
-    async def poll(self) -> int | None:
+    def is_alive(self) -> bool:
         if self.alive is None or not self.box.is_open():
-            return 1
-        return 1 if select.select([self.alive], [], [], 0)[0] else None
+            return False
+        return not select.select([self.alive], [], [], 0)[0]
 
-    async def wait(self) -> int:
-        return 1
+    def excess(self) -> str:
+        """Of what it uses too much: a sentence, or ""."""
+        return self.box.excess()
 
-    async def send_signal(self, signum: int) -> None:
-        """Nothing: a kernel that does not end by itself is ended with its box."""
-
-    async def kill(self, restart: bool = False) -> None:
+    async def close(self) -> None:
+        """End it, and all that it has started. It may be closed twice."""
         if self.box is not None:
             await asyncio.to_thread(self.box.close)
-
-    terminate = kill
-
-    async def cleanup(self, restart: bool = False) -> None:
         if self.alive is not None:
             os.close(self.alive)
             self.alive = None
 
 
-class Channels(AsyncKernelClient):
-    """jupyter_client's client without a heartbeat, which takes a thread for each.
+class _Channels(AsyncKernelClient):
+    kernel: BoxedKernel
 
-    Whether a kernel lives is known from its process. All sockets are in the manager's
-    context, and so within its limits, and closed with it.
+    async def _async_is_alive(self) -> bool:
+        return self.kernel.is_alive()
+
+    is_alive = _async_is_alive
+
+
+class OrdinaryKernel:
+    """One kernel as any program starts it, that runs in a folder of this machine.
+
+    Its sockets are below another: kernels side by side race for TCP ports.
     """
 
-    @default("context")
-    def _of_the_manager(self) -> zmq.Context:
-        return self.parent.context
+    def __init__(self, folder: Path, sockets: Path) -> None:
+        self.folder = folder
+        self.manager = AsyncKernelManager(
+            kernel_name="python3",
+            transport="ipc" if os.name == "posix" else "tcp",
+            connection_file=str(sockets / "kernel.json"),
+        )
 
-    def start_channels(self, **which: bool) -> None:
-        super().start_channels(**{**which, "hb": False})
+    async def open(self) -> AsyncKernelClient:
+        await self.manager.start_kernel(cwd=str(self.folder))
+        client = self.manager.client()
+        client.start_channels()
+        return client
+
+    def excess(self) -> str:
+        """Nobody looks after it."""
+        return ""
+
+    async def close(self) -> None:
+        if self.manager.has_kernel:
+            await self.manager.shutdown_kernel(now=True)
 
 
 class Client(NotebookClient):
-    """nbclient's client, of a kernel that is ended if it shows too much."""
+    """nbclient's client, of a kernel that is ended if it shows too much.
+
+    It neither starts kernels nor catches signals: ``async with Client(…, kernel)``.
+    """
 
     shown = messages = 0
     ended_for = ""
 
-    @asynccontextmanager
-    async def started(self) -> AsyncIterator[None]:
-        """A fresh kernel, gone at the end. Signals are left to whom they belong."""
+    def __init__(self, notebook: Any, kernel: Any, **settings: Any) -> None:
+        shared = {"iopub_timeout": IOPUB_LIMIT, "coalesce_streams": True}
+        super().__init__(notebook, record_timing=False, **shared, **settings)
+        self.kernel = kernel
+
+    async def __aenter__(self) -> Client:
         try:
-            await self.async_start_new_kernel()
-            await self.async_start_new_kernel_client()
-            yield
-        finally:
-            await self.end()
-            # All sockets, also forgotten ones.
-            self.km.context.destroy(linger=0)
+            self.kc = await self.kernel.open()
+            await self.kc.wait_for_ready(timeout=START_LIMIT)
+        except BaseException:
+            await self.__aexit__()
+            raise
+        self.kc.allow_stdin = False
+        return self
 
-    async def end(self, why: str = "") -> None:
+    async def __aexit__(self, *_: object) -> None:
+        await self.kernel.close()
+        if self.kc is not None:
+            self.kc.stop_channels()
+            self.kc.context.destroy(linger=0)  # all sockets, also forgotten ones
+
+    async def end(self, why: str) -> None:
         """End the kernel now, and note why."""
-        self.ended_for = self.ended_for or why
-        with suppress(Exception):
-            await self.km.provisioner.kill()
-            await self.km.provisioner.wait()
-            await self.km.provisioner.cleanup()
+        self.ended_for = why
+        await self.kernel.close()
 
-    async def run(self, cell: Any, number: int) -> None:
+    async def run(self, cell: Any, number: int, **settings: Any) -> None:
         """Execute a cell. nbclient takes a task that is cancelled for a dead kernel."""
         try:
-            await self.async_execute_cell(cell, number)
+            await self.async_execute_cell(cell, number, **settings)
         except DeadKernelError:
             if asyncio.current_task().cancelling():
                 raise asyncio.CancelledError from None
@@ -210,32 +232,3 @@ class Client(NotebookClient):
             cell.outputs = []
             self.shown = self.messages = 0
         return super().process_message(msg, cell, cell_index)
-
-
-def client(notebook: Any, folder: Path, *, boxed: bool, **settings: Any) -> Client:
-    """A client for a new kernel; an ordinary one has its sockets in a folder.
-
-    That is one of its own: kernels side by side race for TCP ports.
-    """
-    context = zmq.asyncio.Context()
-    context.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
-    manager = AsyncKernelManager(
-        kernel_name="python3",
-        context=context,
-        transport="ipc" if os.name == "posix" else "tcp",
-        connection_file=str(folder / "kernel.json"),
-        client_factory=Channels,
-    )
-    if boxed:
-        manager.provisioner = BoxedKernel(
-            parent=manager, kernel_id="boxed", kernel_spec=manager.kernel_spec
-        )
-    return Client(
-        notebook,
-        km=manager,
-        startup_timeout=START_LIMIT,
-        iopub_timeout=IOPUB_LIMIT,
-        coalesce_streams=True,
-        record_timing=False,
-        **settings,
-    )

@@ -12,7 +12,7 @@ from typing import Any
 import nbformat
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from lessons_support.grading.kernel import client
+from lessons_support.grading.kernel import Client, OrdinaryKernel
 from lessons_support.grading.lesson import FOLDER
 
 SIDE_BY_SIDE = 2
@@ -58,12 +58,11 @@ async def _run(notebook: Any, folder: Path) -> None:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     with tempfile.TemporaryDirectory(prefix="grade-") as sockets:
-        settings = {"resources": {"metadata": {"path": str(folder)}}}
-        runner = client(
-            notebook, Path(sockets), boxed=False, timeout=CELL_LIMIT, **settings
-        )
-        async with runner.started():
-            await runner.async_execute()
+        kernel = OrdinaryKernel(folder, Path(sockets))
+        async with Client(notebook, kernel, timeout=CELL_LIMIT) as client:
+            for number, cell in enumerate(notebook.cells):
+                count = client.code_cells_executed + 1
+                await client.run(cell, number, execution_count=count)
     notebook.metadata = nbformat.from_dict(metadata)
 
 

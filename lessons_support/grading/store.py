@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
-from lessons_support.grading.job import Job, Outcome, packed, unpacked
+from lessons_support.grading.job import Job, Outcome
 
-Runner = Callable[[bytes], Awaitable[bytes]]
+Runner = Callable[[Job], Awaitable[Outcome]]
 """What makes a run: here, or on a cluster."""
 
 
@@ -27,17 +29,18 @@ class Store:
 
     async def outcome(self, job: Job, owner: str = "") -> Outcome:
         """The outcome of a learner's job; it is kept, unless it could not be run."""
-        name = hashlib.sha256(packed(job) + owner.encode()).hexdigest()[:32]
+        key = json.dumps(asdict(job)) + owner
+        name = hashlib.sha256(key.encode()).hexdigest()[:32]
         place = self.folder / f"{name}.json"
         with suppress(OSError, ValueError, TypeError):
-            return unpacked(Outcome, place.read_bytes())
+            return Outcome.from_json(place.read_text(encoding="utf-8"))
         async with self.places:
             try:
-                found = unpacked(Outcome, await self.runner(packed(job)))
+                found = await self.runner(job)
             except Exception as error:  # a worker of a cluster was lost too often
                 return Outcome(failed=f"{type(error).__name__}: {error}")
         if not found.failed:
             draft = place.with_suffix(".part")  # whole or not at all
-            draft.write_bytes(packed(found))
+            draft.write_text(json.dumps(asdict(found)), encoding="utf-8")
             draft.replace(place)
         return found
