@@ -22,7 +22,7 @@ OUTCOME = Outcome(
     seconds=0.5,
 )
 GRADE = Grade("ann", TASK, "mine = 1", OUTCOME)
-EVIL = "<script>alert(1)</script>\x1b[31m\x00"
+EVIL = '"><script>alert(1)</script>\x1b[31m\x00'
 
 
 def test_a_point_is_a_claim_that_holds():
@@ -107,12 +107,7 @@ def test_nothing_of_a_learner_is_code_in_a_page(tmp_path):
     text = page(Grade(EVIL, TASK, EVIL, told, (EVIL,)), tmp_path)
     assert "<script" not in text
     assert "default-src 'none'" in text
-    assert "<img" not in text
-
-
-@pytest.mark.parametrize("chart", ["", "PHN2Zz4=", "not base64", "é"])
-def test_a_picture_is_a_png_or_nothing(chart):
-    assert report.picture(replace(GRADE, outcome=replace(OUTCOME, chart=chart))) == ""
+    assert EVIL not in text
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import secrets
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,8 @@ TRIES = 3
 GLANCE = 0.5
 """Seconds between two looks at what a box uses."""
 
-NO_KERNELS = "Its kernel sent what no kernel sends"
+BEFORE = ("", "files", "before", "enter")
+"""Cells at which it is not the answer's fault if a run ends."""
 
 MOST_TEXT = 20_000
 """Characters of what a run printed that are kept."""
@@ -62,15 +62,13 @@ async def outcome(job: Job) -> Outcome:
 
 
 async def _once(job: Job) -> Outcome:
-    begin = time.perf_counter()
-    try:
-        with tempfile.TemporaryDirectory(
-            prefix="grade-", ignore_cleanup_errors=True
-        ) as folder:
-            found = await _Run(job, Path(folder)).made()
-    except NoBox as error:
-        return Outcome(failed=str(error))
-    return replace(found, seconds=round(time.perf_counter() - begin, 2))
+    with tempfile.TemporaryDirectory(
+        prefix="grade-", ignore_cleanup_errors=True
+    ) as folder:
+        try:
+            return await _Run(job, Path(folder)).made()
+        except NoBox as error:
+            return Outcome(failed=str(error))
 
 
 class _Run:
@@ -83,13 +81,10 @@ class _Run:
         self.cells = {name: new_code_cell(x) for name, x in sources.items()}
         self.reached = ""
         self.kernel = BoxedKernel() if job.boxed else OrdinaryKernel(folder, folder)
-        self.client = Client(
-            new_notebook(cells=list(self.cells.values())),
-            self.kernel,
-            timeout_func=self._limit,
-            allow_errors=True,
-            raise_on_iopub_timeout=True,
-        )
+        notebook = new_notebook(cells=list(self.cells.values()))
+        settings = {"allow_errors": True, "raise_on_iopub_timeout": True}
+        self.client = Client(notebook, self.kernel, **settings)
+        self.begin = time.perf_counter()
 
     def _sources(self) -> dict[str, str]:
         job, report = self.job, f"_{self.second}['report']()"
@@ -105,45 +100,40 @@ class _Run:
             "report again": report,
         }
 
-    def _limit(self, _: Any) -> int:
-        return ANSWER_LIMIT if self.reached == "answer" else CHECK_LIMIT
+    @property
+    def seconds(self) -> float:
+        return round(time.perf_counter() - self.begin, 2)
 
     async def made(self) -> Outcome:
         """Run the cells, as far as they come; raises NoBox if it is not the answer."""
         ended = ""
         try:
-            async with asyncio.timeout(WHOLE_LIMIT):
+            async with asyncio.timeout(WHOLE_LIMIT), self.client:
                 await self._execute()
-        except CellTimeoutError as error:
-            ended = self._too_long(str(error))
-        except TimeoutError:
-            ended = f"It was stopped after {WHOLE_LIMIT} s."
-        except DeadKernelError:
-            ended = self.client.ended_for or "It ended its kernel."
         except NoBox:
             raise
         except Exception as error:
-            ended = f"{NO_KERNELS} ({type(error).__name__})."
-            if not self.reached:
-                raise NoBox(f"No kernel could be started: {error}") from error
-        if self.reached.startswith(("files", "before", "enter")):
-            raise NoBox(f"The lesson's own cells did not run: {ended}")
+            ended = self._why(error)
+            if self.reached.partition(" ")[0] in BEFORE:
+                told = f"The lesson's own cells did not run: {ended} {error}"
+                raise NoBox(told.strip()) from error
         try:
             return self._judged(ended)
         except Exception as error:
-            return Outcome(ended=f"{NO_KERNELS} ({type(error).__name__}).")
+            return Outcome(ended=self._why(error), seconds=self.seconds)
 
     async def _execute(self) -> None:
-        async with self.client:
-            watch = asyncio.create_task(self._watch())
-            try:
-                for number, (name, cell) in enumerate(self.cells.items()):
-                    if name == "canary" and not self._any_held():
-                        break
-                    self.reached = name
+        watch = asyncio.create_task(self._watch())
+        try:
+            for number, (name, cell) in enumerate(self.cells.items()):
+                if name == "canary" and not self._any_held():
+                    break
+                self.reached = name
+                limit = ANSWER_LIMIT if name == "answer" else CHECK_LIMIT
+                async with asyncio.timeout(limit):
                     await self.client.run(cell, number)
-            finally:
-                watch.cancel()
+        finally:
+            watch.cancel()
 
     async def _watch(self) -> None:
         """End a box that uses too much."""
@@ -152,9 +142,16 @@ class _Run:
             if why := self.kernel.excess():
                 await self.client.end(why)
 
-    def _too_long(self, error: str) -> str:
-        if "IOPub" in error:  # the connection was cut
+    def _why(self, error: Exception) -> str:
+        """Why there is no complete verdict, in words."""
+        if isinstance(error, CellTimeoutError):  # its messages no longer come
             return TOO_MUCH
+        if isinstance(error, DeadKernelError):
+            return self.client.ended_for or "It ended its kernel."
+        if not isinstance(error, TimeoutError):
+            return f"Its kernel sent what no kernel sends ({type(error).__name__})."
+        if self.seconds >= WHOLE_LIMIT:
+            return f"It was stopped after {WHOLE_LIMIT} s."
         if self.reached == "answer":
             return f"The answer's cell did not end within {ANSWER_LIMIT} s."
         return f"Its check did not end within {CHECK_LIMIT} s."
@@ -195,6 +192,7 @@ class _Run:
             shown=self._in_words(chart),
             printed=text[:MOST_TEXT],
             error=_error(self.cells["answer"]) or _error(check),
+            seconds=self.seconds,
             noisy=told.get("noisy") is True,
         )
 

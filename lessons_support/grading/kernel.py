@@ -27,7 +27,7 @@ from lessons_support.grading.box import SOCKETS, Box, NoBox
 from lessons_support.grading.lesson import imports, lessons
 from lessons_support.grading.template import ENVIRONMENT, PORTS, STATE
 
-START_LIMIT, IOPUB_LIMIT = 60, 15
+START_LIMIT, IOPUB_LIMIT = 60, 8
 """Seconds until a kernel answers, and until all of a cell's output has come."""
 
 MOST_SHOWN, MOST_MESSAGES = 2_000_000, 5_000
@@ -101,7 +101,10 @@ class BoxedKernel:
 
     async def open(self) -> AsyncKernelClient:
         """Make a box, fork a kernel into it, wait until it listens. Raises NoBox."""
-        context, session = zmq.asyncio.Context(), Session(key=secrets.token_hex().encode())
+        context, session = (
+            zmq.asyncio.Context(),
+            Session(key=secrets.token_hex().encode()),
+        )
         context.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
         await asyncio.to_thread(self._fork, session.key.decode())
         state = self.box.root / STATE[1:]

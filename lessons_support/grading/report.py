@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import csv
 import json
 import re
@@ -112,20 +110,10 @@ def write_learner(folder: Path, grades: list[Grade]) -> None:
         most=sum(x.asked for x in grades),
         when=datetime.now().strftime("%Y-%m-%d %H:%M"),
         findings=findings,
-        picture=picture,
     )
     (folder / "feedback.html").write_text(page, encoding="utf-8")
     text = json.dumps(results(grades), indent=1)
     (folder / "results.json").write_text(text, encoding="utf-8")
-
-
-def picture(grade: Grade) -> str:
-    """The chart as base64, if it is a PNG."""
-    try:
-        data = base64.b64decode(grade.outcome.chart, validate=True)
-    except (ValueError, binascii.Error):
-        return ""
-    return grade.outcome.chart if data.startswith(b"\x89PNG\r\n\x1a\n") else ""
 
 
 PAGE = Environment(
