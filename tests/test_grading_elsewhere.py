@@ -93,20 +93,17 @@ def test_stock_nbgrader_gives_the_same_points(tmp_path):
         if path.stem != LESSON.name:
             path.unlink()
     run("nbgrader", "generate_assignment", "ps", folder=tmp_path)
-    learners = {"ann": SOLVED, "bob": MIXED}
-    for learner, given in learners.items():
-        hand_in(tmp_path, learner, given)
-        submit(tmp_path / "in", learner, LESSON, given)
+    hand_in(tmp_path, "ann", MIXED)
+    submit(tmp_path / "in", "ann", LESSON, MIXED)
     run("nbgrader", "autograde", "ps", folder=tmp_path)
     run("nbgrader", "export", folder=tmp_path)
     with (tmp_path / "grades.csv").open() as file:
-        theirs = {x["student_id"]: float(x["score"]) for x in csv.DictReader(file)}
-    ours = dict.fromkeys(learners, 0)
+        [theirs] = csv.DictReader(file)
     arguments = ["--unboxed"] if box.why_not() else []
-    for line in grade(tmp_path / "out", tmp_path / "in", *arguments).lines:
-        ours[line["learner"]] += int(line["points"])
-    assert ours == theirs
-    assert ours["ann"] > ours["bob"] > 0
+    lines = grade(tmp_path / "out", tmp_path / "in", *arguments).lines
+    ours = [int(x["points"]) for x in lines]
+    assert sum(ours) == float(theirs["score"])
+    assert 0 < sum(ours) < sum(int(x["claims asked"]) for x in lines)
 
 
 # --- nbval and jupyter execute
@@ -173,7 +170,7 @@ def cluster(tmp_path):
 @pytest.mark.skipif(bool(box.why_not()), reason=box.why_not() or "boxed")
 def test_a_cluster_loses_nothing_when_a_worker_is_killed(cluster, tmp_path):
     address, workers = cluster
-    for number in range(5):
+    for number in range(4):
         given = {x: f"{y}\n# {number}" for x, y in SOLVED.items()}
         submit(tmp_path / "in", str(number), LESSON, given)
     command = [OTHERS / "python", "-P", "-m", "lessons_support.grading.command"]
@@ -194,7 +191,7 @@ def test_a_cluster_loses_nothing_when_a_worker_is_killed(cluster, tmp_path):
     printed, _ = grading.communicate(timeout=LIMIT)
     assert grading.returncode == 0, printed
     lines = Graded(0, printed, tmp_path / "out").lines
-    assert len(lines) == 5 * len(LESSON.exercises)
+    assert len(lines) == 4 * len(LESSON.exercises)
     for line in lines:
         assert line["points"] == line["claims asked"], line
 

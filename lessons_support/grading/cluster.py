@@ -29,7 +29,7 @@ async def cluster(address: str) -> AsyncIterator[tuple[Runner, int]]:
             "--scheduler needs Dask: pip install 'asyncio-lessons[cluster]'."
         ) from None
     try:
-        client = await Client(address, timeout=20, asynchronous=True)
+        client = await Client(address, timeout=10, asynchronous=True)
     except (OSError, ValueError) as error:
         raise NoCluster(f"No scheduler answers at {address}: {error}") from None
     async with client:
