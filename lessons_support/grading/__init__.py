@@ -1,6 +1,10 @@
 """Re-run learners' notebooks, and give each exercise its verdict, with the reasons.
 
-Start with ``python -m lessons_support grade --help``.
+Start with ``python -m lessons_support grade --help``. To read the package: `submission`
+takes answers from notebooks, `lesson` finds what each of them builds on; `judge` runs
+one in a `kernel`, where `witness` watches; the kernel is forked from a `template` into
+a `box`. `grade` says what that is worth, `store` keeps it, `report` shows it, `session`
+does all of it for a folder. The rest is `command`, `cluster`, `nbgrader` and `refresh`.
 
 What is taken from a submission
     Its answer cells, and nothing else: the code between the heading "### Exercise …"
@@ -19,6 +23,23 @@ What a grader is protected from (with bubblewrap, on Linux)
     Pages that are written for a teacher contain nothing of a submission but text and
     the picture that the check draws.
 
+What a box needs
+    bubblewrap 0.8, Linux 5.8, and the right to make user namespaces. Debian and Fedora
+    give it to everybody. Ubuntu 24.04 keeps it back, so bubblewrap wants a profile, in
+    /etc/apparmor.d/bwrap, and then ``sudo systemctl reload apparmor``::
+
+        abi <abi/4.0>,
+        profile bwrap /usr/bin/bwrap flags=(unconfined) { userns, }
+
+    A container keeps back more: Docker's needs ``--security-opt seccomp=unconfined
+    --security-opt systempaths=unconfined``, and on Ubuntu ``apparmor=unconfined``.
+    (Neither profile nor options have been tried with this package.) Whether all is
+    well, the command finds out before it starts, and says what bubblewrap said. Inside
+    a box no further user namespaces can be made, which keeps much of the Linux kernel
+    out of reach. That is so if an ordinary user grades. Root's boxes have no user
+    namespace of their own: answers run in them as "nobody", and could make some. So do
+    not grade as root where you need not.
+
 What a verdict is protected from
     A learner's code and the check are run by one interpreter, so a learner who sets
     out to forge a verdict from inside can: by going through the garbage collector, the
@@ -29,8 +50,9 @@ What a verdict is protected from
     lessons_support, asyncio, built-in functions or IPython's hooks; objects that equal
     everything; files of the course's name. Where such a thing is found, the exercise
     gets no points and the note says what was found. As a last test the exercise's
-    frame, as shipped, is judged in the same kernel: no claim may hold.
-    A verdict that nobody may forge needs an eye on the answer. The page shows it.
+    frame, as shipped, is judged in the same kernel: no claim may hold. Objects that the
+    lesson has made, such as a server's list of guests, an answer may change. A verdict
+    that nobody may forge needs an eye on the answer. The page shows it.
 
 What is not protected
     Without a box (``--unboxed``) an answer may do all that the grader's user may do.

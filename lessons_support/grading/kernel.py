@@ -36,6 +36,9 @@ MOST_SHOWN, MOST_MESSAGES = 2_000_000, 5_000
 LARGEST_MESSAGE = 4_000_000
 """Bytes. Whoever sends more is cut off."""
 
+CACHES = ("HOME", "MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+"""Variables from which matplotlib knows where it keeps what it found out."""
+
 TOO_MUCH = "It printed too much."
 
 
@@ -66,14 +69,15 @@ class Template:
             y for x in lessons().values() for one in x.exercises for y in one.above
         }
         statements = sorted({x for cell in cells for x in imports(cell)})
+        caches = {x: os.environ[x] for x in CACHES if x in os.environ}
         ours, its = socket.socketpair()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lessons_support.grading.template", *statements],
             stdin=its,
             stdout=subprocess.DEVNULL,
             cwd="/",
-            # Forks inherit its memory, so nothing of ours goes in.
-            env={**ENVIRONMENT, "MPLCONFIGDIR": "/nonexistent", "HOME": "/"},
+            # Forks inherit its memory, so of ours only goes in where the fonts are.
+            env={x: y for x, y in ENVIRONMENT.items() if x not in CACHES} | caches,
             start_new_session=True,  # Ctrl-C is for the grader, who then ends it
         )
         its.close()
