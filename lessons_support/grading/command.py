@@ -37,17 +37,31 @@ what is written into the folder:
 The exit code is 0; 1 if a file could not be graded; 2 if nothing was graded; 130 if
 the run was interrupted."""
 
+EXPORT = """\
+Write the lessons as nbgrader's source notebooks: put them into a course's
+source/ASSIGNMENT, then use nbgrader as ever."""
+
+REFRESH = "Run lessons afresh and save them with their outputs."
+
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of all three commands."""
     found = argparse.ArgumentParser(prog="python -m lessons_support")
     commands = found.add_subparsers(dest="command", required=True)
-    grade = commands.add_parser(
-        "grade",
-        description=GRADE,
-        epilog=WRITES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    kind = argparse.RawDescriptionHelpFormatter
+    _add_grade(
+        commands.add_parser(
+            "grade", description=GRADE, epilog=WRITES, formatter_class=kind
+        )
     )
+    export = commands.add_parser("export", description=EXPORT)
+    export.add_argument("folder", metavar="FOLDER", type=Path)
+    refresh = commands.add_parser("refresh", description=REFRESH)
+    refresh.add_argument("lessons", metavar="NOTEBOOK", nargs="*", type=Path)
+    return found
+
+
+def _add_grade(grade: argparse.ArgumentParser) -> None:
     grade.add_argument("submissions", metavar="SUBMISSIONS", nargs="+", type=Path)
     grade.add_argument(
         "--output",
@@ -67,18 +81,6 @@ def parser() -> argparse.ArgumentParser:
         help="run on the Dask cluster with this scheduler; its workers need the "
         "course and bubblewrap, and pip install 'asyncio-lessons[cluster]'",
     )
-    export = commands.add_parser(
-        "export",
-        description="Write the lessons as nbgrader's source notebooks: put them into "
-        "a course's source/ASSIGNMENT, then use nbgrader as ever.",
-    )
-    export.add_argument("folder", metavar="FOLDER", type=Path)
-    refresh = commands.add_parser(
-        "refresh",
-        description="Run lessons afresh and save them with their outputs.",
-    )
-    refresh.add_argument("lessons", metavar="NOTEBOOK", nargs="*", type=Path)
-    return found
 
 
 def main(arguments: list[str]) -> int:

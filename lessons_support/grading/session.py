@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -72,33 +74,44 @@ class Session:
     async def _judge(
         self, submissions: list[Submission], tasks: dict[str, Task], bar: Progress
     ) -> dict[str, list[Grade]]:
-        """Grade all, and write each learner's page as soon as it is complete.
+        """Grade all: the grades of each learner."""
+        theirs: dict[str, list[tuple[Task, Answer]]] = {}
+        for one in submissions:
+            found = [(tasks[name], answer) for name, answer in one.answers.items()]
+            theirs.setdefault(one.learner, []).extend(found)
+        line = bar.add_task("Answers", total=sum(map(len, theirs.values())))
+        folders = report.folder_names(theirs, self.store.folder.name)
+        advance = partial(bar.advance, line)
+        grades = await asyncio.gather(
+            *(self._learner(x, theirs[x], folders[x], advance) for x in theirs)
+        )
+        if len(theirs) == 1:  # Gradescope wants a folder with one learner only
+            shutil.copy(
+                self.output / folders.popitem()[1] / "results.json", self.output
+            )
+        return dict(zip(theirs, grades, strict=True))
+
+    async def _learner(
+        self,
+        learner: str,
+        theirs: list[tuple[Task, Answer]],
+        folder: str,
+        advance: Callable[[], None],
+    ) -> list[Grade]:
+        """Grade one learner, and write the page as soon as all is there.
 
         What comes back is without charts: memory must not grow with the learners.
         """
-        by_learner: dict[str, list[tuple[Task, Answer]]] = {}
-        for one in submissions:
-            theirs = [(tasks[name], answer) for name, answer in one.answers.items()]
-            by_learner.setdefault(one.learner, []).extend(theirs)
-        line = bar.add_task("Answers", total=sum(map(len, by_learner.values())))
-        folders = report.folder_names(by_learner, self.store.folder.name)
 
-        async def grade(learner: str, task: Task, answer: Answer) -> Grade:
+        async def grade(task: Task, answer: Answer) -> Grade:
             found = await self._grade(learner, task, answer)
-            bar.advance(line)
+            advance()
             return found
 
-        async def judge(learner: str) -> list[Grade]:
-            theirs = [grade(learner, *x) for x in by_learner[learner]]
-            grades = await asyncio.gather(*theirs)
-            report.write_learner(self.output / folders[learner], grades)
-            if len(by_learner) == 1:  # Gradescope wants a folder with one learner only
-                made = self.output / folders[learner] / "results.json"
-                shutil.copy(made, self.output)
-            return list(map(_light, grades))
-
-        found = await asyncio.gather(*map(judge, by_learner))
-        return dict(zip(by_learner, found, strict=True))
+        grades = await asyncio.gather(*(grade(*x) for x in theirs))
+        report.write_learner(self.output / folder, grades)
+        none = {"chart": "", "shown": "", "printed": ""}
+        return [replace(x, outcome=replace(x.outcome, **none)) for x in grades]
 
     async def _grade(self, learner: str, task: Task, answer: Answer) -> Grade:
         frame, outcome, notes = task.exercise.frame, Outcome(), answer.notes
@@ -108,12 +121,6 @@ class Session:
         elif answer.code:
             outcome = await self.store.outcome(task.job(answer.code), learner)
         return Grade(learner, task, answer.code, outcome, notes)
-
-
-def _light(grade: Grade) -> Grade:
-    return replace(
-        grade, outcome=replace(grade.outcome, chart="", shown="", printed="")
-    )
 
 
 async def proved(task: Task, store: Store) -> Task:

@@ -32,7 +32,7 @@ class Store:
         key = json.dumps(asdict(job)) + owner
         name = hashlib.sha256(key.encode()).hexdigest()[:32]
         place = self.folder / f"{name}.json"
-        with suppress(OSError, ValueError, TypeError):
+        with suppress(OSError, ValueError, TypeError, KeyError):
             return Outcome.from_json(place.read_text(encoding="utf-8"))
         async with self.places:
             try:
