@@ -65,9 +65,8 @@ class Template:
         return pid
 
     def _start(self) -> None:
-        cells = {
-            y for x in lessons().values() for one in x.exercises for y in one.above
-        }
+        exercises = [y for x in lessons().values() for y in x.exercises]
+        cells = {x for one in exercises for x in one.above}
         statements = sorted({x for cell in cells for x in imports(cell)})
         caches = {x: os.environ[x] for x in CACHES if x in os.environ}
         ours, its = socket.socketpair()
@@ -105,11 +104,7 @@ class BoxedKernel:
 
     async def open(self) -> AsyncKernelClient:
         """Make a box, fork a kernel into it, wait until it listens. Raises NoBox."""
-        context, session = (
-            zmq.asyncio.Context(),
-            Session(key=secrets.token_hex().encode()),
-        )
-        context.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
+        session = Session(key=secrets.token_hex().encode())
         await asyncio.to_thread(self._fork, session.key.decode())
         state = self.box.root / STATE[1:]
         while not state.exists():
@@ -118,6 +113,8 @@ class BoxedKernel:
             await asyncio.sleep(0.005)
         if why := state.read_text():
             raise NoBox(f"A kernel did not start. {why}")
+        context = zmq.asyncio.Context()
+        context.setsockopt(zmq.MAXMSGSIZE, LARGEST_MESSAGE)
         place = {"transport": "ipc", "ip": f"{self.box.root}{SOCKETS}/k"}
         client = _Channels(context=context, session=session, **place, **PORTS)
         client.kernel = self

@@ -58,7 +58,7 @@ import lessons_support.serving, uvicorn.protocols.http.auto, uvicorn.lifespan.on
 """What a kernel imports while it starts: of its time, the debugger takes a half. And
 what the course imports at first use."""
 
-libc = ctypes.CDLL(None, use_errno=True)
+libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def main(imports: list[str]) -> None:
