@@ -130,4 +130,10 @@ def test_the_table_shows_what_learners_write_as_it_is():
     assert "[red]ann[/red]" in text
     assert "[/nonsense]" in text
     assert "a 2/3" in text
-    assert "2/3" in text
+
+
+def test_the_table_says_a_note_once():
+    grades = [replace(GRADE, notes=("Not there.",))] * 2
+    console = Console(width=200, record=True)
+    console.print(report.table({"ann": grades}))
+    assert "2.4a, 2.4a: Not there." in console.export_text()

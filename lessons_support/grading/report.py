@@ -154,6 +154,9 @@ def table(learners: By) -> Table:
 
 def _in_short(grades: list[Grade]) -> tuple[str, str, str]:
     marks = [f"{x.task.exercise.name[-1]} {x.points}/{x.asked}" for x in grades]
-    notes = [f"{x.task.exercise.name}: {x.note}" for x in grades if x.note]
+    of_note: dict[str, list[str]] = {}
+    for one in grades:
+        of_note.setdefault(one.note, []).append(one.task.exercise.name)
+    notes = [f"{', '.join(names)}: {note}" for note, names in of_note.items() if note]
     most = sum(x.asked for x in grades)
     return "  ".join(marks), f"{sum(x.points for x in grades)}/{most}", "\n".join(notes)
