@@ -116,10 +116,10 @@ class Session:
     async def _grade(self, learner: str, task: Task, answer: Answer) -> Grade:
         frame, outcome, notes = task.exercise.frame, Outcome(), answer.notes
         if answer.code.split() == frame.split():
-            outcome = await self.store.outcome(task.job(frame))
+            outcome = await self.store.outcome(task, frame)
             notes = (*notes, NOT_ATTEMPTED)
         elif answer.code:
-            outcome = await self.store.outcome(task.job(answer.code), learner)
+            outcome = await self.store.outcome(task, answer.code, learner)
         return Grade(learner, task, answer.code, outcome, notes)
 
 
@@ -132,8 +132,8 @@ async def proved(task: Task, store: Store) -> Task:
     one = task.exercise
     for below_all in False, True:
         task = replace(task, below_all=below_all)
-        jobs = [task.job(one.solution), task.job(one.frame)]
-        solved, shipped = await asyncio.gather(*map(store.outcome, jobs))
+        runs = [store.outcome(task, x) for x in (one.solution, one.frame)]
+        solved, shipped = await asyncio.gather(*runs)
         if _proves(solved, shipped):
             return replace(task, claims=tuple(claim for _, claim in solved.claims))
     why = solved.failed or shipped.failed or solved.ended or solved.error

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from lessons_support.grading.grade import Task
 from lessons_support.grading.job import Job, Outcome
 
 Runner = Callable[[Job], Awaitable[Outcome]]
@@ -27,14 +28,13 @@ class Store:
         self.places = asyncio.Semaphore(at_once)
         folder.mkdir(parents=True, exist_ok=True)
 
-    async def outcome(self, job: Job, owner: str = "") -> Outcome:
-        """The outcome of a learner's job; it is kept, unless it could not be run."""
-        key = json.dumps(asdict(job)) + owner
-        name = hashlib.sha256(key.encode()).hexdigest()[:32]
-        place = self.folder / f"{name}.json"
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            return Outcome.from_json(place.read_text(encoding="utf-8"))
-        async with self.places:
+    async def outcome(self, task: Task, answer: str, owner: str = "") -> Outcome:
+        """The outcome of a learner's answer; it is kept, unless it could not be run."""
+        async with self.places:  # before there is a job: thousands may be in line
+            job = task.job(answer)
+            place = self._place(job, owner)
+            with suppress(OSError, ValueError, TypeError, KeyError):
+                return Outcome.from_json(place.read_text(encoding="utf-8"))
             try:
                 found = await self.runner(job)
             except Exception as error:  # a worker of a cluster was lost too often
@@ -44,3 +44,7 @@ class Store:
             draft.write_text(json.dumps(asdict(found)), encoding="utf-8")
             draft.replace(place)
         return found
+
+    def _place(self, job: Job, owner: str) -> Path:
+        key = json.dumps(asdict(job)) + owner
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
