@@ -16,6 +16,15 @@ python3 -m lessons_support site [FOLDER]
 python3 -m lessons_support test [pytest's arguments]
     run every test and every notebook, or only what the arguments name
 
+python3 -m lessons_support grade SUBMISSIONS... [--output FOLDER]
+    re-run learners' notebooks, boxed, and write grades and feedback; see grade --help
+
+python3 -m lessons_support refresh [NOTEBOOK...]
+    run lessons afresh and save them with their outputs
+
+python3 -m lessons_support export FOLDER
+    write the lessons as nbgrader's source notebooks
+
 The first run makes the folder .venv and installs the packages into it.
 To start afresh, delete that folder.
 """
@@ -35,7 +44,8 @@ if sys.version_info < (3, 11):
 
 
 FOLDER = "my-lessons"
-COMMANDS = ("copy", "open", "progress", "site", "test", "-h", "--help")
+GRADING = ("grade", "refresh", "export")
+COMMANDS = ("copy", "open", "progress", "site", "test", "-h", "--help") + GRADING
 
 
 def main(arguments):
@@ -61,9 +71,16 @@ def main(arguments):
         lessons = progress.lessons(course.project / FOLDER)
         print(progress.table(lessons) or "No lesson has been opened yet.")
     elif command == "site":
-        course.run("lessons_support.website", *map(os.path.abspath, arguments))
+        course.run("lessons_support.website", *arguments, folder=os.getcwd())
     elif command == "test":
         course.run("pytest", *arguments)
+    elif command in GRADING:
+        from lessons_support.grading.command import parser
+
+        # What does not fit, and --help, need no set-up.
+        parser().parse_args([command] + arguments)
+        module = "lessons_support.grading.command"
+        course.run(module, command, *arguments, folder=os.getcwd())
     else:
         print(__doc__.strip())
 

@@ -68,15 +68,20 @@ class Environment:
         digest.update(f"{platform.python_version()} {self.project}".encode())
         return digest.hexdigest()
 
-    def run(self, module, *arguments):
-        """Prepare the environment, then become `python -m module` inside it."""
+    def run(self, module, *arguments, folder=None):
+        """Prepare the environment, then become `python -m module` inside it.
+
+        It works in the project's folder, or in one given, from which it imports
+        nothing: who knows what lies there.
+        """
         self.prepare()
-        os.chdir(self.project)
+        os.chdir(folder or self.project)
         # So `python` is this one in a notebook's `!python` and JupyterLab's terminal.
         os.environ["PATH"] = f"{self.scripts}{os.pathsep}{os.environ.get('PATH', '')}"
         # A kernel of the same name that the user has elsewhere must not win.
         os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
-        become(str(self.python), "-m", module, *arguments)
+        safely = ("-P",) if folder else ()
+        become(str(self.python), *safely, "-m", module, *arguments)
 
     def prepare(self):
         """Make the environment unless it is ready; exit with a sentence on failure."""

@@ -1,0 +1,162 @@
+"""What a teacher gets: a table, grades.csv, junit.xml, results.json, and pages."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as xml
+
+from jinja2 import Environment, PackageLoader
+from rich.table import Table
+from rich.text import Text
+
+from lessons_support.checks import BROKEN, HINT, KEPT
+from lessons_support.grading.grade import Grade
+
+COLUMNS = (
+    *("learner", "lesson", "exercise", "claims held", "claims asked"),
+    *("points", "seconds", "note"),
+)
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+By = dict[str, list[Grade]]
+
+
+def as_text(value: str) -> str:
+    """A value that no spreadsheet takes for a formula."""
+    return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t") else value
+
+
+def write_all(folder: Path, learners: By, misfits: list[str]) -> None:
+    """What is about all learners."""
+    grades = [x for theirs in learners.values() for x in theirs]
+    write_csv(folder / "grades.csv", grades, misfits)
+    write_junit(folder / "junit.xml", grades)
+
+
+def write_csv(path: Path, grades: list[Grade], misfits: list[str]) -> None:
+    """One line an exercise; then one for each file that could not be graded."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file)
+        lines.writerow(COLUMNS)
+        for one in grades:
+            names = one.learner, one.task.lesson.number, one.task.exercise.name
+            marks = one.held, one.asked, one.points, one.outcome.seconds
+            lines.writerow([*map(as_text, names), *marks, as_text(one.note)])
+        lines.writerows([""] * (len(COLUMNS) - 1) + [as_text(x)] for x in misfits)
+
+
+def write_junit(path: Path, grades: list[Grade]) -> None:
+    """One test a claim, as Jenkins and GitLab read them."""
+    root = xml.Element("testsuites", name="grades")
+    for number in dict.fromkeys(x.task.lesson.number for x in grades):
+        suite = xml.SubElement(root, "testsuite", name=number)
+        for grade in (x for x in grades if x.task.lesson.number == number):
+            for claim, holds in grade.claims:
+                _test(suite, grade, claim, holds)
+        suite.set("tests", str(len(suite)))
+        suite.set("failures", str(len(suite.findall("testcase/failure"))))
+    xml.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _test(suite: xml.Element, grade: Grade, claim: str, holds: bool) -> None:
+    test = xml.SubElement(suite, "testcase")
+    test.set("classname", NOT_XML.sub("�", grade.learner))
+    test.set("name", NOT_XML.sub("�", f"{grade.task.exercise.name}: {claim}"))
+    test.set("time", str(grade.outcome.seconds))
+    if not holds:
+        note = NOT_XML.sub("�", grade.note or "The claim does not hold.")
+        xml.SubElement(test, "failure", message=note)
+
+
+def results(grades: list[Grade]) -> dict[str, Any]:
+    """One learner's grades as Gradescope's autograders give them."""
+    tests = [
+        {
+            "name": f"{x.task.exercise.name} {x.task.exercise.title}",
+            "score": x.points,
+            "max_score": x.asked,
+            "output": "\n".join(told(x)),
+        }
+        for x in grades
+    ]
+    return {"score": sum(x.points for x in grades), "tests": tests}
+
+
+def told(grade: Grade) -> list[str]:
+    """The lines that a learner reads: claims, findings, and the note."""
+    lines = [f"{KEPT if x else BROKEN} {claim}" for claim, x in grade.claims]
+    return lines + findings(grade) + ([grade.note] if grade.note else [])
+
+
+def findings(grade: Grade) -> list[str]:
+    """What the chart shows, as far as it is worth a sentence."""
+    lines = grade.outcome.shown.splitlines()
+    return [x.strip() for x in lines if x.lstrip().startswith(HINT)]
+
+
+def write_learner(folder: Path, grades: list[Grade]) -> None:
+    """The page and the results.json of one learner."""
+    folder.mkdir(parents=True, exist_ok=True)
+    page = PAGE.render(
+        learner=grades[0].learner,
+        grades=grades,
+        points=sum(x.points for x in grades),
+        most=sum(x.asked for x in grades),
+        when=datetime.now().strftime("%Y-%m-%d %H:%M"),
+        findings=findings,
+    )
+    (folder / "feedback.html").write_text(page, encoding="utf-8")
+    text = json.dumps(results(grades), indent=1)
+    (folder / "results.json").write_text(text, encoding="utf-8")
+
+
+PAGE = Environment(
+    loader=PackageLoader("lessons_support.grading", "."),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+).get_template("page.html")
+
+
+def folder_names(learners: Iterable[str], taken: str) -> dict[str, str]:
+    """A folder's name for each learner: letters and digits, and nobody else's."""
+    names: dict[str, str] = {}
+    used = {taken}
+    for learner in learners:
+        plain = re.sub(r"[^\w.-]+", "-", learner)[:80].strip(".-") or "nameless"
+        name, number = plain, 2
+        while name.casefold() in used:
+            name, number = f"{plain}-{number}", number + 1
+        used.add(name.casefold())
+        names[learner] = name
+    return names
+
+
+def table(learners: By) -> Table:
+    """The grades of all learners, for a terminal."""
+    found = Table(box=None, pad_edge=False, header_style="bold")
+    for name in "learner", "lesson", "points by exercise":
+        found.add_column(name)
+    found.add_column("points", justify="right")
+    found.add_column("note")
+    for learner, grades in learners.items():
+        for number in dict.fromkeys(x.task.lesson.number for x in grades):
+            ours = [x for x in grades if x.task.lesson.number == number]
+            found.add_row(*map(Text, (learner, number, *_in_short(ours))))
+    return found
+
+
+def _in_short(grades: list[Grade]) -> tuple[str, str, str]:
+    marks = [f"{x.task.exercise.name[-1]} {x.points}/{x.asked}" for x in grades]
+    of_note: dict[str, list[str]] = {}
+    for one in grades:
+        of_note.setdefault(one.note, []).append(one.task.exercise.name)
+    notes = [f"{', '.join(names)}: {note}" for note, names in of_note.items() if note]
+    most = sum(x.asked for x in grades)
+    return "  ".join(marks), f"{sum(x.points for x in grades)}/{most}", "\n".join(notes)
