@@ -2,8 +2,8 @@
 
 A full collection looks at every object there is. In a kernel that has loaded a web
 framework that takes 50 to 100 ms, in the middle of any step of any task, which then
-looks as if it had blocked the loop. What has been loaded by now stays to the end anyway,
-so it is set aside, once, and later collections have little to look at.
+looks as if it had blocked the loop. What has been loaded by now stays to the end
+anyway, so it is set aside, once, and later collections have little to look at.
 """
 
 from __future__ import annotations
