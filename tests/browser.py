@@ -8,10 +8,13 @@ import sys
 import time
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from playwright.async_api import Page, TimeoutError, async_playwright
+if TYPE_CHECKING:  # who learns has no need of it, and it is large
+    from playwright.async_api import Page
 
 PROJECT = Path(__file__).resolve().parent.parent
 PROGRAMS = "chromium", "chromium-browser", "google-chrome"
@@ -80,6 +83,16 @@ def program():
     return next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
+def missing():
+    """What is not here that these tests need, and how to get it, in a sentence."""
+    if program() is None:
+        return "this needs Chromium: sudo apt-get install chromium"
+    if find_spec("playwright") is None:
+        pip = "python3 -m pip --python .venv/bin/python install"
+        return f"this needs Playwright: {pip} --requirement tests/browser.txt"
+    return ""
+
+
 # --- the server
 
 
@@ -141,6 +154,8 @@ def _lab(server, own, notebooks):
 
 @asynccontextmanager
 async def browser():
+    from playwright.async_api import async_playwright
+
     async with async_playwright() as playwright:
         launched = await playwright.chromium.launch(
             executable_path=program(), args=FLAGS
@@ -196,7 +211,7 @@ async def _end_kernel(request, lab, lesson):
 class Tab:
     """A notebook in front of a learner; cells are numbered from 1, as in `lessons`."""
 
-    page: Page
+    page: "Page"
 
     # --- looking
 
@@ -318,17 +333,22 @@ class Tab:
         await self._comes_true(ENDED, IDLE, limit)
 
     async def _appears(self, selector):
-        try:
-            await self.page.wait_for_selector(selector, timeout=SIGHT_LIMIT * 1000)
-        except TimeoutError:
-            return False
-        return True
+        return await _in_time(
+            self.page.wait_for_selector(selector, timeout=SIGHT_LIMIT * 1000)
+        )
 
     async def _comes_true(self, script, argument, limit=SIGHT_LIMIT):
-        try:
-            await self.page.wait_for_function(
-                script, arg=argument, timeout=limit * 1000
-            )
-        except TimeoutError:
-            return False
-        return True
+        return await _in_time(
+            self.page.wait_for_function(script, arg=argument, timeout=limit * 1000)
+        )
+
+
+async def _in_time(waiting):
+    """Whether what a page was asked to wait for has come before the limit."""
+    from playwright.async_api import TimeoutError
+
+    try:
+        await waiting
+    except TimeoutError:
+        return False
+    return True

@@ -21,9 +21,9 @@ from browser import (
     POPUP,
     TAB,
     browser,
+    missing,
     opened,
     page_of,
-    program,
     ready,
     served,
 )
@@ -44,9 +44,9 @@ SETTLED = 5  # seconds after which nothing more opens by itself
 @pytest.fixture(scope="session", autouse=True)
 def chromium():
     """Skip without a browser; where the tests have to run, fail."""
-    if program() is None:
+    if missing():
         without = pytest.fail if os.environ.get("CI") else pytest.skip
-        without("this needs Chromium: sudo apt-get install chromium")
+        without(missing())
 
 
 @pytest.fixture(scope="session")
