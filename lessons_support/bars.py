@@ -22,7 +22,7 @@ NARROWEST = 2.0
 MOST_REASONS = 150
 
 CROWD = Ink("#C4C4C4")
-WAITING = Ink("#8C8C8C")
+WAITING = Ink("#808080")
 HELD_UP = Ink("#F2B33D", edge="#5C3D00", width=0.6, hatch="/////")
 CROWD_HELD_UP = HELD_UP._replace(width=0)
 RUNNING = Ink("#0072B2")

@@ -31,7 +31,7 @@ from lessons_support.timeline import (
 from lessons_support.words import tenths
 
 STEP = 50e-6
-BLUE, ORANGE, GREY, BAND = "#0072B2", "#F2B33D", "#8C8C8C", "#F9E0D3"
+BLUE, ORANGE, GREY, BAND = "#0072B2", "#F2B33D", "#808080", "#F9E0D3"
 DOTS = 2  # image dots to a CSS pixel
 
 
@@ -184,18 +184,46 @@ def test_the_states_differ_in_grey():
     assert wait.mean() - ready.mean() > 20
 
 
-def test_every_ink_stands_out_from_the_paper():
-    """WCAG 1.4.11 asks for a contrast of 3; the orange gets it from its dark edge."""
+# How colours are seen in linear light, with each kind of colour blindness: Machado,
+# Oliveira and Fernandes (2009), severity 1.0, doi.org/10.1109/TVCG.2009.113.
+VISION = {
+    "full": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+EDGE, TEXTS = "#5C3D00", ("#222222", "#595959", "#8F3A00")
+
+
+@pytest.mark.parametrize("vision", VISION)
+@pytest.mark.parametrize("ground", ["#FFFFFF", BAND])
+def test_every_ink_stands_out_from_its_ground(ground, vision):
+    """WCAG asks for 4.5 (1.4.3) and 3 (1.4.11); orange has it from its dark edge."""
 
     def luminance(colour):
         parts = np.array([int(colour[n : n + 2], 16) for n in (1, 3, 5)]) / 255
         linear = np.where(
             parts <= 0.04, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4
         )
-        return linear @ [0.2126, 0.7152, 0.0722]
+        return np.clip(VISION[vision] @ linear, 0, 1) @ [0.2126, 0.7152, 0.0722]
 
-    for colour in (BLUE, GREY, "#5C3D00"):
-        assert 1.05 / (luminance(colour) + 0.05) >= 3
+    def contrast(colour):
+        return (luminance(ground) + 0.05) / (luminance(colour) + 0.05)
+
+    assert min(map(contrast, TEXTS)) >= 4.5
+    assert min(map(contrast, (BLUE, GREY, EDGE))) >= 3
 
 
 def test_a_step_of_50_microseconds_is_seen_in_a_minute():
