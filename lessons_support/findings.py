@@ -26,7 +26,7 @@ from lessons_support.timeline import (
     Stopped,
     Timeline,
 )
-from lessons_support.words import clock, in_brief, many
+from lessons_support.words import at_place, clock, in_brief, many
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 MOST_NAMES = 3
@@ -95,7 +95,7 @@ def _failed(timeline: Timeline) -> tuple[str, ...]:
     for kind, pattern, advice in ADVICE:
         if isinstance(error, kind) and (found := re.search(pattern, str(error))):
             return (f"{advice.format(*found.groups())}{_colon(where)}.",)
-    return (f"{_told(error, timeline)}{_at(where)}.",)
+    return (f"{_told(error, timeline)}{at_place(where)}.",)
 
 
 def _told(error: BaseException, timeline: Timeline) -> str:
@@ -304,10 +304,6 @@ def _in_words(timeline: Timeline, chain: list[Call], total: float, least: float)
 
 
 # --- words
-
-
-def _at(where: str) -> str:
-    return f", at {where}" if where else ""
 
 
 def _colon(where: str) -> str:

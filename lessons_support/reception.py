@@ -15,7 +15,7 @@ from lessons_support.apart import Stop
 from lessons_support.recorder import outcome_of, show_request
 from lessons_support.sampler import Place, place_raised
 from lessons_support.timeline import PENDING
-from lessons_support.words import in_brief
+from lessons_support.words import at_place, in_brief
 
 Message = dict[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -80,7 +80,7 @@ class Reception:
         place = place_raised(error) or fallback
         if self.closing and isinstance(error, CUT_OFF):
             return unanswered(name, place)
-        return f"{name} {_what(error)}{f', at {place}' if place else ''}."
+        return f"{name} {_what(error)}{at_place(place)}."
 
 
 class _Request:

@@ -24,6 +24,7 @@ from typing import Any
 from lessons_support.apart import Apart, Stop, _ask
 from lessons_support.reception import Reception, unanswered
 from lessons_support.sampler import LIBRARIES, Place, place_in, place_of
+from lessons_support.words import at_place
 
 HOST = "127.0.0.1"
 
@@ -98,8 +99,7 @@ class ThreadServer:
         if self.work.ended(0):
             return self.reception.broken or repr(self.work.error)
         place = place_in(self.work.frame())
-        at = f", at {place}" if place else ""
-        return f"The app was not ready after {START:g} s{at}."
+        return f"The app was not ready after {START:g} s{at_place(place)}."
 
     # In the thread apart.
 
@@ -177,8 +177,7 @@ class ThreadServer:
         yield from until(lambda: not self._workers(), REST / 2)
         for worker in self._workers():
             place = place_of(worker.ident)
-            at = f", at {place}" if place else ""
-            self.reception.failures.append(f"A thread goes on{at}.")
+            self.reception.failures.append(f"A thread goes on{at_place(place)}.")
 
     def _workers(self) -> list[threading.Thread]:
         """AnyIO's threads know their loop; asyncio's have our name."""
@@ -274,7 +273,7 @@ class CommandServer:
         name = f"A request to {self.app}"
         if "CancelledError" in error:
             return unanswered(name, place)
-        return f"{name} failed with {error}{f', at {place}' if place else ''}."
+        return f"{name} failed with {error}{at_place(place)}."
 
     def _read(self) -> None:
         for line in self.process.stdout:
@@ -299,7 +298,7 @@ class CommandServer:
     def _why(self) -> str:
         if errors := raised(self.said):
             error, place = errors[-1]
-            return f"{self.app} failed with {error}{f', at {place}' if place else ''}."
+            return f"{self.app} failed with {error}{at_place(place)}."
         wrong = [x for x in self.said if x.startswith("ERROR:")] or self.said[-1:]
         return " ".join(wrong[-1:]).removeprefix("ERROR:").strip()
 

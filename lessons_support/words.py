@@ -281,3 +281,8 @@ def in_brief(error: BaseException) -> str:
     """An exception as "ValueError: no egg": the first paragraph of what it says."""
     said = shorten(str(error).partition("\n\n")[0], LONGEST_MESSAGE, placeholder=" …")
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def at_place(place: object) -> str:
+    """Where something happened, to be put behind what it was; "" for no place."""
+    return f", at {place}" if place else ""
