@@ -16,6 +16,7 @@ from lessons_support.grading import box, submission
 from lessons_support.grading.command import main
 from lessons_support.grading.grade import Task
 from lessons_support.grading.judge import outcome
+from lessons_support.grading.kernel import TEMPLATE
 from lessons_support.grading.lesson import binds, defines, lessons, read_lesson, reads
 from lessons_support.grading.session import Unusable, proved
 from lessons_support.grading.store import Store
@@ -201,6 +202,13 @@ def small_lesson(folder, *cells, solution="async def answer():\n    return neede
     )
     nbformat.write(notebook, folder / "9-small.ipynb")
     return read_lesson(folder / "9-small.ipynb")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_template_left():
+    """Kernels that are made in this process are forked from a template of its own."""
+    yield
+    TEMPLATE.close()
 
 
 @pytest.fixture

@@ -52,10 +52,10 @@ CASES = {x.title: x for x in cases()}
 
 
 def processes():
-    """The processes that a grader starts, by number."""
+    """The processes that a grader starts, by number and command."""
     names = ("bwrap", "lessons_support.grading.template", "54321")
-    found = psutil.process_iter(["cmdline"])
-    return {x.pid for x in found if any(y in str(x.info["cmdline"]) for y in names)}
+    found = {(x.pid, str(x.info["cmdline"])) for x in psutil.process_iter(["cmdline"])}
+    return {x for x in found if any(y in x[1] for y in names)}
 
 
 BEFORE, FOLDERS = processes(), set(Path(tempfile.gettempdir()).glob("grade-*"))
