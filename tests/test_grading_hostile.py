@@ -1,12 +1,13 @@
 """What answers do that are out for something else: to their grade, and to others.
 
-All are in one folder and graded by one command, in boxes. Each learner's exercise 2.4a
-is hostile, 2.4b is solved: so whoever loses a point there was hurt by a neighbour.
+All are in one folder and graded by one command, in boxes. Each learner's first exercise
+of a lesson is hostile, 2.4a or 3a; the second is solved: so whoever loses a point there
+was hurt by a neighbour.
 """
 
+import ctypes
 import re
 import socket
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,9 @@ import pytest
 from submissions import grade, lesson, submit
 
 from lessons_support.grading import box
+from lessons_support.grading.template import CHILDREN_COME_HERE
 
-LESSON = lesson("2.4")
-HOSTILE, SOLVED, *_ = LESSON.exercises
+LESSONS = {one.exercises[0].name: one for one in map(lesson, ("2.4", "3"))}
 
 pytestmark = pytest.mark.skipif(
     bool(box.why_not()), reason=f"hostile answers run boxed only. {box.why_not()}"
@@ -27,9 +28,10 @@ pytestmark = pytest.mark.skipif(
 
 @dataclass(frozen=True)
 class Case:
-    """A hostile answer, the points that it gets, and what the teacher is told."""
+    """A hostile answer to an exercise, its points, and what the teacher is told."""
 
     title: str
+    exercise: str
     points: int
     note: str
     code: str
@@ -38,44 +40,57 @@ class Case:
 def cases():
     text = Path(__file__).with_name("hostile.md").read_text()
     for part in re.split(r"^## ", text, flags=re.M)[1:]:
-        title, points, note, code = re.fullmatch(
-            r"(.+)\n\nPoints: (\d)\.(?: Note: (.+))?\n\n```python\n(.*)```\n+",
+        title, name, points, note, code = re.fullmatch(
+            r"(.+)\n\n(?:Exercise: (\S+)\. )?Points: (\d)\.(?: Note: (.+))?"
+            r"\n\n```python\n(.*)```\n+",
             part,
             flags=re.S,
         ).groups()
-        code = code.replace("RIGHT", HOSTILE.solution)
+        name = name or "2.4a"
+        code = code.replace("RIGHT", LESSONS[name].exercises[0].solution)
         code = code.replace("DEEP", "(" * 100_000 + ")" * 100_000)
-        yield Case(title.strip(), int(points), note or "", code)
+        yield Case(title, name, int(points), note or "", code)
 
 
 CASES = {x.title: x for x in cases()}
 
 
+def neighbour_of(case):
+    return LESSONS[case.exercise].exercises[1]
+
+
 def processes():
-    """The processes that a grader starts, by number and command."""
-    names = ("bwrap", "lessons_support.grading.template", "54321")
-    found = {(x.pid, str(x.info["cmdline"])) for x in psutil.process_iter(["cmdline"])}
-    return {x for x in found if any(y in x[1] for y in names)}
-
-
-BEFORE, FOLDERS = processes(), set(Path(tempfile.gettempdir()).glob("grade-*"))
+    """All that this process has started, and what they have; by number and command."""
+    found = psutil.Process().children(recursive=True)
+    return {
+        (x.pid, str(x.cmdline())) for x in found if x.status() != psutil.STATUS_ZOMBIE
+    }
 
 
 @pytest.fixture(scope="session")
-def graded(tmp_path_factory):
+def before():
+    """What is there before anything is graded: from then on, orphans come to us."""
+    ctypes.CDLL(None).prctl(CHILDREN_COME_HERE, 1, 0, 0, 0)
+    return processes()
+
+
+@pytest.fixture(scope="session")
+def graded(before, tmp_path_factory):
     folder, output = tmp_path_factory.mktemp("hostile"), tmp_path_factory.mktemp("out")
-    solved = {SOLVED.name: SOLVED.solution}
     with socket.create_server(("127.0.0.1", 0)) as ours:
         port = str(ours.getsockname()[1])
         for case in CASES.values():
             answer = case.code.replace("HOST_PORT", port)
-            submit(folder, case.title, LESSON, solved | {HOSTILE.name: answer})
-        return grade(output, folder, SECRET="of the grader")
+            theirs, neighbour = LESSONS[case.exercise], neighbour_of(case)
+            given = {case.exercise: answer, neighbour.name: neighbour.solution}
+            submit(folder, case.title, theirs, given)
+        own = tmp_path_factory.mktemp("tmp")
+        return grade(output, folder, SECRET="of the grader", TMPDIR=str(own))
 
 
 @pytest.mark.parametrize("title", CASES)
 def test_a_hostile_answer_gets_its_grade_and_a_reason(graded, title):
-    line = graded.line(title, "2.4a")
+    line = graded.line(title, CASES[title].exercise)
     assert int(line["points"]) == CASES[title].points, line
     assert re.search(CASES[title].note, line["note"]), line
     if CASES[title].points == 3 and not CASES[title].note:
@@ -84,19 +99,19 @@ def test_a_hostile_answer_gets_its_grade_and_a_reason(graded, title):
 
 @pytest.mark.parametrize("title", CASES)
 def test_its_neighbours_lose_nothing(graded, title):
-    line = graded.line(title, SOLVED.name)
+    line = graded.line(title, neighbour_of(CASES[title]).name)
     assert line["points"] == line["claims asked"], line
     assert line["note"] == "", line
 
 
-def test_the_command_ends_well_and_leaves_nothing(graded):
+def test_the_command_ends_well_and_leaves_nothing(graded, before, tmp_path_factory):
     assert graded.code == 0, graded.printed
     assert "Traceback" not in graded.printed
     end = time.monotonic() + 20  # on a busy machine a killed box takes a moment to go
-    while processes() - BEFORE and time.monotonic() < end:
+    while processes() - before and time.monotonic() < end:
         time.sleep(0.1)
-    assert not processes() - BEFORE
-    assert not set(Path(tempfile.gettempdir()).glob("grade-*")) - FOLDERS
+    assert not processes() - before
+    assert not list(tmp_path_factory.getbasetemp().glob("tmp*/grade-*"))
 
 
 def test_a_hostile_answer_takes_its_own_time_only(graded):

@@ -47,12 +47,13 @@ What a verdict is protected from
     this package. What does not help: printing ✓; editing, deleting or doubling cells;
     other definitions of ``check`` or of anything of the lesson's (an answer has a
     namespace of its own, and hands over only what was asked for); patches of
-    lessons_support, asyncio, built-in functions or IPython's hooks; objects that equal
-    everything; files of the course's name. Where such a thing is found, the exercise
-    gets no points and the note says what was found. As a last test the exercise's
-    frame, as shipped, is judged in the same kernel: no claim may hold. Objects that the
-    lesson has made, such as a server's list of guests, an answer may change. A verdict
-    that nobody may forge needs an eye on the answer. The page shows it.
+    lessons_support, asyncio, the packages that the lesson uses, built-in functions or
+    IPython's hooks; objects that equal everything; files of the course's name. Where
+    such a thing is found, the exercise gets no points and the note says what was found.
+    As a last test the exercise's frame, as shipped, is judged in the same kernel: no
+    claim may hold. Objects that the lesson has made, such as a server's list of guests,
+    an answer may change. A verdict that nobody may forge needs an eye on the answer.
+    The page shows it.
 
 What is not protected
     Without a box (``--unboxed``) an answer may do all that the grader's user may do.

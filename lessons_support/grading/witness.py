@@ -16,7 +16,10 @@ from types import FunctionType, ModuleType
 import lessons_support
 
 SEALED = {"asyncio", "builtins", "lessons_support"}
-"""The packages on whose functions a verdict rests."""
+"""The packages on which each verdict rests. So it does on those that a lesson uses."""
+
+NOT_SEALED = {"__main__", "IPython"}
+"""The answer's own, and what a kernel changes itself; its hooks are sealed."""
 
 OF_EACH_CELL = {"_", "input"}
 """Built-in names that IPython sets for each cell."""
@@ -48,7 +51,7 @@ def enter(number):
     ip.kept = {"course": ip.user_module, "files": files(), "environ": {**os.environ}}
     for verb in lessons_support.__all__:  # so that all of it is loaded, and sealed
         getattr(lessons_support, verb)
-    publish(number, seal=seal(ip.user_module))
+    publish(number, seal=seal(ip.user_module) | definitions(ip.user_module))
     move(apart)
 
 
@@ -59,9 +62,9 @@ def move(module):
     sys.modules["__main__"] = module
 
 
-def seal(course=None):
+def seal(course):
     """A number for each thing that a verdict rests on, another if it was changed."""
-    ip = shell()
+    ip, used = shell(), set(map(package, vars(course).values())) - NOT_SEALED
     inputs = ip.input_transformer_manager
     hooks = [ip.ast_transformers, ip.input_transformers_post, inputs.line_transforms]
     hooks += [inputs.cleanup_transforms, inputs.token_transformers]
@@ -74,9 +77,33 @@ def seal(course=None):
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in SEALED:
             found[name] = id(module), identities(module, int | float | str | tuple)
-    if course is not None:
-        found["what the lesson defines"] = identities(course)
+        elif name.partition(".")[0] in used:  # which may change themselves
+            found[name] = id(module), foreign(module)
     return {name: hash(str(value)) for name, value in found.items()}
+
+
+def definitions(course):
+    return {"what the lesson defines": hash(str(identities(course)))}
+
+
+def package(value):
+    """Where an object comes from: the first part of its module's name."""
+    kind = "__name__" if isinstance(value, ModuleType) else "__module__"
+    return str(getattr(value, kind, "")).partition(".")[0]
+
+
+def foreign(module):
+    """The functions in a module, and those in its classes, that come from a cell."""
+    found = dict(vars(module))
+    for name, value in list(found.items()):
+        if isinstance(value, type) and value.__module__ == module.__name__:
+            found |= {f"{name}.{x}": y for x, y in list(vars(value).items())}
+    return sorted(name for name, value in found.items() if from_cell(value))
+
+
+def from_cell(value):
+    code = getattr(getattr(value, "__func__", value), "__code__", None)
+    return "ipykernel_" in str(getattr(code, "co_filename", ""))
 
 
 def identities(module, constants=ModuleType):
@@ -108,7 +135,7 @@ def arm(number, asked):
     """Hand what was asked for over to the course's namespace; claims are noted."""
     kept, answers = shell().kept, shell().user_ns
     course = kept["course"]
-    publish(number, seal=seal(course))
+    publish(number, seal=seal(course) | definitions(course))
     state.update(number=number, asked=asked, course=course)
     state["wrote"] = restore(kept["files"])
     os.environ.clear()
@@ -168,7 +195,7 @@ def report():
     publish(
         state["number"],
         claims=claims,
-        seal=seal(),
+        seal=seal(state["course"]),
         wrote=state["wrote"],
         liars=sorted(set(liars(given)))[:5],
         noisy="real time" in state or any(x.blocked or x.stopped for x in timelines),
@@ -195,8 +222,8 @@ def speaks(kind):
         method = vars(kind)[name]
         file = getattr(getattr(method, "__code__", None), "co_filename", "")
         generated = is_dataclass(kind) and file == "<string>"
-        from_cell = not os.path.isfile(file) or "ipykernel_" in file
-        if not generated and isinstance(method, FunctionType) and from_cell:
+        shipped = os.path.isfile(file) and not from_cell(method)
+        if not (generated or shipped) and isinstance(method, FunctionType):
             return True
     return False
 
