@@ -4,10 +4,13 @@
 an environment that has the course, nbgrader and otter-grader. The same submissions are
 given to each, start-up included; the others, being slow, may get only the first few.
 Otter cannot run async tests, so its tests rehearse and compare, which is no async code.
+The floor is what as many kernels take, one for each answer, that import what the lesson
+needs, do nothing and end: forked into boxes, and started as usual.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import resource
@@ -24,6 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from submissions import filled, lesson, submit
 from test_exercises import answers
 
+from lessons_support.grading.kernel import TEMPLATE, BoxedKernel, Client, OrdinaryKernel
+from lessons_support.grading.lesson import imports
 from lessons_support.grading.nbgrader import export
 
 LESSON = lesson("2.4")
@@ -53,8 +58,13 @@ def timed(name, number, *command, folder):
     took, cpu = time.perf_counter() - begin, children() - cpu
     if done.returncode:
         print(done.stdout[-2000:], done.stderr[-2000:])
+    return row(name, number, took, f"{cpu / number:.2f}")
+
+
+def row(name, number, took, cpu=""):
+    """Print a line of the table; how many there are in a minute."""
     rate = 60 * number / took
-    print(f"| {name} | {number} | {took:.1f} | {rate:.1f} | {cpu / number:.2f} |")
+    print(f"| {name} | {number} | {took:.1f} | {rate:.1f} | {cpu} |", flush=True)
     return rate
 
 
@@ -124,15 +134,52 @@ def otter(number, folder):
     return timed("otter run", number, "bash", "-c", each, folder=folder)
 
 
+def forked(number, folder):
+    try:
+        return floor("floor, forked", number, BoxedKernel)
+    finally:
+        TEMPLATE.close()
+
+
+def started(number, folder):
+    """Each has its sockets in a folder of its own."""
+
+    def kernel():
+        return OrdinaryKernel(folder, Path(tempfile.mkdtemp(dir=folder)))
+
+    return floor("floor, started", number, kernel)
+
+
+def floor(name, number, kernel):
+    places = asyncio.Semaphore(2 * os.cpu_count())
+    above = {cell for one in LESSON.exercises for cell in one.above}
+    needed = "\n".join(sorted({line for cell in above for line in imports(cell)}))
+
+    async def empty_run():
+        cell = nbformat.v4.new_code_cell(needed)
+        notebook = nbformat.v4.new_notebook(cells=[cell])
+        async with places, Client(notebook, kernel()) as client:
+            await client.run(cell, 0)
+
+    async def all_of_them():
+        await asyncio.gather(*(empty_run() for _ in range(number) for _ in OTTER))
+
+    begin = time.perf_counter()
+    asyncio.run(all_of_them())
+    return row(name, number, time.perf_counter() - begin)
+
+
 def main():
     number, few = [*map(int, sys.argv[1:]), 60, 60][:2]
     print("| grader | submissions | s | a minute | CPU s each |")
     print("|---|---:|---:|---:|---:|")
     rates = {}
-    for grade, many in ((ours, number), (nbgrader, few), (otter, few)):
+    plan = {ours: number, forked: number, started: few, nbgrader: few, otter: few}
+    for grade, many in plan.items():
         with tempfile.TemporaryDirectory() as folder:
             rates[grade.__name__] = grade(many, Path(folder))
-    for other in ("nbgrader", "otter"):
+    print(f"{rates['ours'] / rates['forked']:.0%} of the floor's throughput")
+    for other in ("started", "nbgrader", "otter"):
         print(f"{rates['ours'] / rates[other]:.1f} times as many as {other}")
 
 
