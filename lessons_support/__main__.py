@@ -47,6 +47,9 @@ FOLDER = "my-lessons"
 GRADING = ("grade", "refresh", "export")
 COMMANDS = ("copy", "open", "progress", "site", "test", "-h", "--help") + GRADING
 
+# Tests mostly wait, so three at a time; but not those of one file, which share runs.
+SIDE_BY_SIDE = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
+
 
 def main(arguments):
     """Do what the arguments ask for; without any, open the course."""
@@ -73,7 +76,7 @@ def main(arguments):
     elif command == "site":
         course.run("lessons_support.website", *arguments, folder=os.getcwd())
     elif command == "test":
-        course.run("pytest", *arguments)
+        course.run("pytest", *(arguments or SIDE_BY_SIDE))
     elif command in GRADING:
         from lessons_support.grading.command import parser
 

@@ -19,6 +19,7 @@ from lessons import NOTEBOOKS, exercises, fences, read
 ANSWERS = Path(__file__).parent / "answers"
 FEWEST_RIGHT, FEWEST_WRONG = 2, 4
 LIMIT = 90  # seconds for one cell
+TRIES = 3  # for right answers: what takes real time, a busy machine may spoil
 
 EXERCISES = [
     (path, exercise.name) for path in NOTEBOOKS for exercise in exercises(read(path))
@@ -106,12 +107,15 @@ async def walk(lesson):
             if (exercise := at.get(cell.number)) is None:
                 await printed_by(client, cell.source)
                 continue
-            given = {answer.title: answer.code for answer in answers(exercise.name)}
-            given |= {"shipped": cell.source, "solution": exercise.solution_code}
-            for title, code in given.items():
-                found[exercise.name, title] = await feedback(
-                    client, code, exercise.check.source
-                )
+            given = list(answers(exercise.name))
+            given.append(Answer("shipped", False, cell.source))
+            given.append(Answer("solution", True, exercise.solution_code))
+            for answer in given:
+                for _ in range(TRIES if answer.right else 1):
+                    said = await feedback(client, answer.code, exercise.check.source)
+                    if not said.fails:
+                        break
+                found[exercise.name, answer.title] = said
     return found
 
 
