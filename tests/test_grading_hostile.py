@@ -9,6 +9,7 @@ import ctypes
 import re
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,10 +62,12 @@ def neighbour_of(case):
 
 def processes():
     """All that this process has started, and what they have; by number and command."""
-    found = psutil.Process().children(recursive=True)
-    return {
-        (x.pid, str(x.cmdline())) for x in found if x.status() != psutil.STATUS_ZOMBIE
-    }
+    found = set()
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            if one.status() != psutil.STATUS_ZOMBIE:
+                found.add((one.pid, str(one.cmdline())))
+    return found
 
 
 @pytest.fixture(scope="session")
