@@ -47,8 +47,8 @@ FOLDER = "my-lessons"
 GRADING = ("grade", "refresh", "export")
 COMMANDS = ("copy", "open", "progress", "site", "test", "-h", "--help") + GRADING
 
-# Tests mostly wait, so three at a time; but not those of one file, which share runs.
-SIDE_BY_SIDE = ["-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"]
+# Tests mostly wait, so two at a time; but not those of one file, which share runs.
+SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def main(arguments):
