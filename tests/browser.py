@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 if TYPE_CHECKING:  # who learns has no need of it, and it is large
     from playwright.async_api import Page
@@ -26,6 +25,7 @@ FLAGS = (
 )
 SIZE = {"width": 1300, "height": 1000}
 LIMIT = 90  # seconds until what a page has to show counts as missing
+GLANCE = 200  # milliseconds between two looks; else a page draws itself for each look
 RUN_LIMIT = 240  # seconds for all cells of one notebook
 TRIES = 6
 SIGHT_LIMIT = 15  # seconds until a chart that was scrolled to is on the screen
@@ -36,6 +36,7 @@ OWN = (
     *("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR"),
 )
 
+MENU = ".lm-MenuBar-itemLabel"
 CELL = ".jp-Notebook .jp-Cell"
 ACTIVE = f"{CELL}.jp-mod-active"
 OUTPUT = ".jp-OutputArea-output"
@@ -45,7 +46,9 @@ IDLE = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
 CONNECTED = '#jp-main-statusbar :text("| Idle")'
 TAB = "#jp-main-dock-panel .lm-TabBar-tab"
 DIALOG = ".jp-Dialog"
+ACCEPT = f"{DIALOG} .jp-mod-accept"
 POPUP = ".Toastify__toast"
+OPEN, CLOSE = "Open from Path", "Close and Shut Down Notebook"
 CLEAR, RESTART = "Clear Outputs of All Cells", "Restart Kernel and Run All Cells"
 STOP = '.jp-Toolbar [data-command="notebook:interrupt-kernel"]'
 PALETTE = ".lm-CommandPalette-input:focus"
@@ -167,9 +170,9 @@ async def browser():
 
 
 @asynccontextmanager
-async def page_of(launched, **size):
+async def page_of(launched):
     """An empty page in a browser that remembers nothing of other pages."""
-    context = await launched.new_context(viewport=SIZE | size)
+    context = await launched.new_context(viewport=SIZE)
     context.set_default_timeout(LIMIT * 1000)
     try:
         yield await context.new_page()
@@ -178,33 +181,48 @@ async def page_of(launched, **size):
 
 
 @asynccontextmanager
-async def opened(launched, lab, lesson, **size):
-    """The lesson in a page of its own; its kernel ends with the block."""
-    async with page_of(launched, **size) as page:
-        try:
-            file = quote(f"{lesson.name}.ipynb")
-            # In a workspace of the tests, so that the learner's own stays untouched.
-            place = f"{lab.url}lab/workspaces/tests/tree/{file}"
-            await page.goto(f"{place}?token={lab.token}&reset")
-            await ready(page, lesson)
-            yield Tab(page)
-        finally:
-            await _end_kernel(page.request, lab, lesson)
+async def desk(launched, lab):
+    """JupyterLab in a page, with no lesson open. To load it takes longer than a lesson.
+
+    It has a workspace of the tests, so that the learner's own stays untouched.
+    """
+    async with page_of(launched) as page:
+        await page.goto(f"{lab.url}lab/workspaces/tests?token={lab.token}&reset")
+        await page.wait_for_selector(MENU)
+        yield page
+
+
+@asynccontextmanager
+async def opened(page, lesson):
+    """The lesson, opened at a desk; at the end it is closed, and so is its kernel."""
+    await choose(page, "File", OPEN)
+    await page.locator(f"{DIALOG} input").fill(f"{lesson.name}.ipynb")
+    await page.keyboard.press("Enter")
+    await ready(page, lesson)
+    try:
+        yield Tab(page)
+    finally:
+        await choose(page, "File", CLOSE)
+        await page.locator(ACCEPT).click()
+        await comes_true(page, COUNT, [CELL, 0])
 
 
 async def ready(page, lesson):
     """Wait until all cells are there, one has the keyboard, the kernel is idle."""
     await page.wait_for_selector(CONNECTED)
-    await page.wait_for_function(COUNT, arg=[CELL, len(lesson.cells)])
+    await comes_true(page, COUNT, [CELL, len(lesson.cells)])
     await page.wait_for_selector(f"{ACTIVE}:focus")
 
 
-async def _end_kernel(request, lab, lesson):
-    sessions = f"{lab.url}api/sessions"
-    headers = {"Authorization": f"token {lab.token}"}
-    for session in await (await request.get(sessions, headers=headers)).json():
-        if session["path"] == f"{lesson.name}.ipynb":
-            await request.delete(f"{sessions}/{session['id']}", headers=headers)
+async def choose(page, menu, item):
+    await page.locator(f'{MENU}:text-is("{menu}")').click()
+    await page.locator(f'li.lm-Menu-item:has-text("{item}")').click()
+
+
+async def comes_true(page, script, argument=None, limit=LIMIT):
+    """Wait until a script says so, or raise TimeoutError at the limit."""
+    options = {"arg": argument, "polling": GLANCE, "timeout": limit * 1000}
+    await page.wait_for_function(script, **options)
 
 
 @dataclass(frozen=True)
@@ -230,13 +248,15 @@ class Tab:
         return [
             number
             for number, chart in enumerate(charts, 1)
-            if not await self._comes_true(SCROLLED_TO, chart)
+            if not await _in_time(
+                comes_true(self.page, SCROLLED_TO, chart, SIGHT_LIMIT)
+            )
         ]
 
     async def has_chart_in_sight(self):
         """Whether the active cell's chart is on the screen, without scrolling to it."""
         chart = await self.page.locator(ACTIVE).locator(CHART).element_handle()
-        return await self._comes_true(IN_SIGHT, chart)
+        return await self._comes_to_sight(IN_SIGHT, chart)
 
     async def active(self):
         """The number of the cell that has the frame."""
@@ -250,9 +270,9 @@ class Tab:
 
     async def run_all(self, limit=RUN_LIMIT):
         """Restart & Run All on cleared cells, until all have run or the limit ends."""
-        await self.choose("Edit", CLEAR)
-        await self.choose("Kernel", RESTART)
-        await self.page.locator(f"{DIALOG} .jp-mod-accept").click()
+        await choose(self.page, "Edit", CLEAR)
+        await choose(self.page, "Kernel", RESTART)
+        await self.page.locator(ACCEPT).click()
         await self.ran(limit)
 
     async def stop(self):
@@ -261,10 +281,6 @@ class Tab:
 
     async def go_to(self, number):
         await self.cell(number).locator(".cm-content").click()
-
-    async def choose(self, menu, item):
-        await self.page.locator(f'.lm-MenuBar-itemLabel:text-is("{menu}")').click()
-        await self.page.locator(f'li.lm-Menu-item:has-text("{item}")').click()
 
     # --- with the keyboard
 
@@ -285,7 +301,7 @@ class Tab:
     async def run_all_by_keyboard(self):
         await self.command(CLEAR)
         await self.command(RESTART)
-        await self.page.wait_for_selector(f"{DIALOG} .jp-mod-accept:focus")
+        await self.page.wait_for_selector(f"{ACCEPT}:focus")
         await self.press("Enter")
         await self.ran()
 
@@ -323,24 +339,20 @@ class Tab:
     async def numbered(self, number, before="[ ]:", limit=LIMIT):
         """Wait until a cell has a number, and another one than before."""
         prompt = await self.cell(number).locator(".jp-InputPrompt").element_handle()
-        await self.page.wait_for_function(
-            ANEW, arg=[prompt, before], timeout=limit * 1000
-        )
+        await comes_true(self.page, ANEW, [prompt, before], limit)
 
     async def ran(self, limit=RUN_LIMIT):
         """Wait until cells have begun and none is at work, or the limit ends."""
-        await self.page.wait_for_function(BEGUN)
-        await self._comes_true(ENDED, IDLE, limit)
+        await comes_true(self.page, BEGUN)
+        await _in_time(comes_true(self.page, ENDED, IDLE, limit))
 
     async def _appears(self, selector):
         return await _in_time(
             self.page.wait_for_selector(selector, timeout=SIGHT_LIMIT * 1000)
         )
 
-    async def _comes_true(self, script, argument, limit=SIGHT_LIMIT):
-        return await _in_time(
-            self.page.wait_for_function(script, arg=argument, timeout=limit * 1000)
-        )
+    async def _comes_to_sight(self, script, element):
+        return await _in_time(comes_true(self.page, script, element, SIGHT_LIMIT))
 
 
 async def _in_time(waiting):

@@ -1,7 +1,8 @@
 """The lessons in a browser, as a learner meets them: JupyterLab, mouse and keyboard.
 
-One JupyterLab serves a copy of the course to all tests. Nothing here looks at the
-kernel: what counts is what stands on the page.
+One JupyterLab serves a copy of the course to all tests, at a few desks: pages of one
+browser in which lessons are opened and closed. Nothing here looks at the kernel: what
+counts is what stands on the page.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import json
 import os
 import re
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import nbformat
@@ -21,13 +22,13 @@ from browser import (
     POPUP,
     TAB,
     browser,
+    desk,
     missing,
     opened,
     page_of,
     ready,
     served,
 )
-from kernels import side_by_side
 from lessons import NOTEBOOKS, exercises, lesson, printed, read
 from nbformat import v4
 from test_exercises import answers
@@ -36,6 +37,7 @@ from test_programs import address, started
 from lessons_support.progress import lessons
 
 FETCH = next(path for path in NOTEBOOKS if path.stem.startswith("2.4-"))
+DESKS = 3
 FAULT_LIMIT = 10  # seconds for a notebook of which a cell never ends
 STOP_LIMIT = 30  # seconds; the cells that are stopped would never end
 SETTLED = 5  # seconds after which nothing more opens by itself
@@ -55,10 +57,43 @@ def lab(chromium, tmp_path_factory):
         yield lab
 
 
+@pytest.fixture(scope="session")
+def run():
+    """What runs a coroutine on the one loop to which the browser belongs."""
+    with asyncio.Runner() as runner:
+        yield runner.run
+
+
+@pytest.fixture(scope="session")
+def launched(chromium, run):
+    stack = AsyncExitStack()
+    yield run(stack.enter_async_context(browser()))
+    run(stack.aclose())
+
+
+@pytest.fixture(scope="session")
+def desks(run, launched, lab):
+    """The desks that are free."""
+    stack, free = AsyncExitStack(), asyncio.Queue()
+
+    async def set_up():
+        for _ in range(DESKS):
+            free.put_nowait(await stack.enter_async_context(desk(launched, lab)))
+
+    run(set_up())
+    yield free
+    run(stack.aclose())
+
+
 @asynccontextmanager
-async def open_alone(lab, lesson):
-    async with browser() as launched, opened(launched, lab, lesson) as tab:
-        yield tab
+async def open_at(desks, lesson):
+    """A lesson, opened at the first desk that is free."""
+    page = await desks.get()
+    try:
+        async with opened(page, lesson) as tab:
+            yield tab
+    finally:
+        desks.put_nowait(page)
 
 
 async def collected(given):
@@ -93,25 +128,25 @@ def complaints(lesson, looks, unseen):
         yield f"chart {number} does not come to sight"
 
 
-async def run_all(launched, lab, lesson, **limit):
-    async with opened(launched, lab, lesson) as tab:
+async def run_all(desks, lesson, **limit):
+    async with open_at(desks, lesson) as tab:
         await tab.run_all(**limit)
         return list(complaints(lesson, await tab.look(), await tab.unseen_charts()))
 
 
+async def all_of(lessons, work):
+    """What is found in each lesson, or the exception that its run ended with."""
+    return await asyncio.gather(*map(work, lessons), return_exceptions=True)
+
+
 @pytest.fixture(scope="session")
-def runs(request, lab):
+def runs(request, run, desks):
     """What is found in each notebook that is asked for, by path."""
     items = request.session.items  # nbval's have no fixtures
     asked = [item for item in items if "runs" in getattr(item, "fixturenames", ())]
     paths = sorted({item.callspec.params["path"] for item in asked})
-
-    async def all_of_them():
-        async with browser() as launched:
-            run = partial(run_all, launched, lab)
-            return await side_by_side(run, map(read, paths))
-
-    return dict(zip(paths, asyncio.run(all_of_them()), strict=True))
+    found = run(all_of(map(read, paths), partial(run_all, desks)))
+    return dict(zip(paths, found, strict=True))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -146,19 +181,15 @@ FAULTS = {
 
 
 @pytest.fixture(scope="session")
-def faulty(lab):
+def faulty(run, desks, lab):
     """What is found in each of the faulty notebooks."""
     lessons = [
         written(lab, name, *sources, outputs=outputs)
         for name, (sources, outputs, _) in FAULTS.items()
     ]
 
-    async def all_of_them():
-        async with browser() as launched:
-            run = partial(run_all, launched, lab, limit=FAULT_LIMIT)
-            return await side_by_side(run, lessons)
-
-    return dict(zip(FAULTS, asyncio.run(all_of_them()), strict=True))
+    found = run(all_of(lessons, partial(run_all, desks, limit=FAULT_LIMIT)))
+    return dict(zip(FAULTS, found, strict=True))
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -173,12 +204,12 @@ def test_a_run_in_a_browser_reports(fault, faulty):
 # --- the stop button
 
 
-def test_stop_ends_a_cell_that_awaits_and_a_busy_one(lab):
+def test_stop_ends_a_cell_that_awaits_and_a_busy_one(run, desks, lab):
     first = "import asyncio\nfrom lessons_support import record"
     lesson = written(lab, "stop", first, WAITS, "1 + 1", TURNS, "2 + 2")
 
     async def stopped_twice():
-        async with open_alone(lab, lesson) as tab:
+        async with open_at(desks, lesson) as tab:
             await tab.go_to(1)
             await tab.run(1)
             for number in 2, 4:
@@ -190,7 +221,7 @@ def test_stop_ends_a_cell_that_awaits_and_a_busy_one(lab):
                 await tab.run(number + 1)
                 yield await tab.text(number), await tab.text(number + 1)
 
-    (waited, two), (turned, four) = asyncio.run(collected(stopped_twice()))
+    (waited, two), (turned, four) = run(collected(stopped_twice()))
     assert re.search("CancelledError|KeyboardInterrupt", waited)
     assert "KeyboardInterrupt" in turned
     assert (two, four) == ("2", "4")
@@ -204,13 +235,13 @@ def told(text):
     return [line for line in text.splitlines() if line[:2] in ("✓ ", "✗ ")]
 
 
-def test_an_exercise_is_answered_wrongly_and_then_rightly(lab):
+def test_an_exercise_is_answered_wrongly_and_then_rightly(run, desks, lab):
     lesson = read(FETCH)
     exercise = exercises(lesson)[0]
     wrong = next(answer for answer in answers(exercise.name) if not answer.right)
 
     async def answered_twice():
-        async with open_alone(lab, lesson) as tab:
+        async with open_at(desks, lesson) as tab:
             await tab.run_all()
             for code in wrong.code, exercise.solution_code:
                 await tab.go_to(exercise.answer.number)
@@ -219,7 +250,7 @@ def test_an_exercise_is_answered_wrongly_and_then_rightly(lab):
                 await tab.run(exercise.check.number)
                 yield told(await tab.text(exercise.check.number))
 
-    first, second = asyncio.run(collected(answered_twice()))
+    first, second = run(collected(answered_twice()))
     assert {f"✗ {claim}" for claim in wrong.breaks} <= set(first)
     assert second == all_hold(exercise)
     assert exercise.name in {x for y in lessons(lab.notebooks) for x in y.done}
@@ -231,12 +262,12 @@ def all_hold(exercise):
     return [line.replace("✗", "✓") for line in claims]
 
 
-def test_a_lesson_needs_no_mouse(lab):
+def test_a_lesson_needs_no_mouse(run, desks):
     lesson = read(FETCH)
     exercise = exercises(lesson)[0]
 
     async def by_keyboard():
-        async with open_alone(lab, lesson) as tab:
+        async with open_at(desks, lesson) as tab:
             await tab.command(CLEAR)
             await tab.walk_to(lesson.code[0].number)
             await tab.run(lesson.code[0].number)
@@ -253,7 +284,7 @@ def test_a_lesson_needs_no_mouse(lab):
             text = await tab.text(exercise.check.number)
             return found, unfolded, told(text), await tab.has_chart_in_sight()
 
-    found, unfolded, at_last, in_sight = asyncio.run(by_keyboard())
+    found, unfolded, at_last, in_sight = run(by_keyboard())
     assert found == []
     assert "The star" in unfolded
     assert at_last == all_hold(exercise)
@@ -263,15 +294,15 @@ def test_a_lesson_needs_no_mouse(lab):
 # --- the document's server
 
 
-def test_main_02_shows_its_answer_in_a_browser_after_two_seconds():
+def test_main_02_shows_its_answer_in_a_browser_after_two_seconds(run, launched):
     async def visit(url):
-        async with browser() as launched, page_of(launched) as page:
+        async with page_of(launched) as page:
             begun = time.monotonic()
             await page.goto(url)
             return json.loads(await page.inner_text("body")), time.monotonic() - begun
 
     with started("-m", "uvicorn", "main_02:app", "--port", "0") as server:
-        answer, seconds = asyncio.run(visit(address(server)))
+        answer, seconds = run(visit(address(server)))
     assert answer == {"message": "Hello", "fetched_data": {"data": "some_data"}}
     assert seconds > 1.99
 
@@ -279,9 +310,9 @@ def test_main_02_shows_its_answer_in_a_browser_after_two_seconds():
 # --- the first start
 
 
-def test_the_first_start_shows_the_first_lesson_and_nothing_else(lab):
+def test_the_first_start_shows_the_first_lesson_and_nothing_else(run, launched, lab):
     async def first_start():
-        async with browser() as launched, page_of(launched) as page:
+        async with page_of(launched) as page:
             await page.goto(lab.front)
             await ready(page, read(NOTEBOOKS[0]))
             await asyncio.sleep(SETTLED)
@@ -290,7 +321,7 @@ def test_the_first_start_shows_the_first_lesson_and_nothing_else(lab):
             in_the_way = page.locator(f"{DIALOG}, {POPUP}")
             return tabs, in_front, await in_the_way.all_inner_texts()
 
-    tabs, in_front, in_the_way = asyncio.run(first_start())
+    tabs, in_front, in_the_way = run(first_start())
     assert tabs == [NOTEBOOKS[0].name]
     assert in_front
     assert in_the_way == []
