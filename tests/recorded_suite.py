@@ -8,6 +8,7 @@ flaws of their timelines.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import json
 import sys
 import unittest
@@ -15,6 +16,8 @@ import unittest
 from invariants import flaws
 
 from lessons_support import record
+
+LIMIT = 240  # seconds; what hangs is ended then, and stderr tells where it was
 
 INTERVALS: list[int] = []
 FLAWS: list[str] = []
@@ -37,6 +40,7 @@ def record_every_loop() -> None:
 
 
 def main(how: str, module: str) -> None:
+    faulthandler.dump_traceback_later(LIMIT, exit=True)
     if how == "recorded":
         record_every_loop()
     try:
