@@ -78,7 +78,7 @@ def _draw_panel(canvas: Canvas, scale: Scale, panel: Panel, y: float) -> float:
     """Draw one timeline from ``y`` down, and say where it ends, as all do here."""
     timeline = panel.timeline
     top = _draw_heading(canvas, scale, panel, y)
-    y = _draw_culprits(canvas, scale, timeline, top)
+    y = _draw_culprits(canvas, scale, panel, top)
     places = placed(panel, y)
     if timeline.lanes:
         bottom = places[-1].base + 8
@@ -109,11 +109,12 @@ def _length(seconds: float) -> str:
     return clock(seconds)
 
 
-def _draw_culprits(canvas: Canvas, scale: Scale, timeline: Timeline, y: float) -> float:
-    """Who blocked the loop, above the band where it did; the findings say where."""
+def _draw_culprits(canvas: Canvas, scale: Scale, panel: Panel, y: float) -> float:
+    """Who blocked which loop, above the band where it did; the findings say where."""
     labels = []
-    for lane, start, *_ in timeline.blocked[:12]:
-        who = shortened(f"blocked by {lane or 'a callback'}", 200, 11)
+    for lane, start, _, _, loop in panel.timeline.blocked[:12]:
+        what = f"{loop} blocked" if len(panel.loops) > 1 else "blocked"
+        who = shortened(f"{what} by {lane or 'a callback'}", 260, 11)
         labels.append((scale(start) + 4, who))
     for (_, text), (x, line) in zip(labels, packed(labels, y, 11, PLAIN), strict=True):
         canvas.text(x, line, text, 11, BROWN)

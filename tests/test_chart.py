@@ -443,6 +443,7 @@ def test_a_band_keeps_to_the_rows_of_the_loop_that_was_blocked(written):
     down, _ = np.nonzero(where(draw(story), BAND))
     free = {*range(min(down), max(down))} - {*down}
     assert max(free) - min(free) > 20  # the row of "ask", below that of its own loop
+    assert "event loop (2) blocked by GET /" in everything(written)
     told = "Nobody else on event loop (2) could run for 0.3 s: GET /."
     assert story.findings == (told,)
 
