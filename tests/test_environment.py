@@ -15,7 +15,7 @@ import pytest
 from lessons_support.__main__ import SIDE_BY_SIDE
 
 PACKAGE = Path(__file__).resolve().parent.parent / "lessons_support"
-LIMIT = 60  # seconds until a command that hangs is ended
+LIMIT = 180  # seconds until a command that hangs is ended
 STAND_IN = "stand_in-1-py3-none-any.whl"
 METADATA = {
     "METADATA": "Metadata-Version: 2.1\nName: stand-in\nVersion: 1\n",
