@@ -153,7 +153,9 @@ def started(number, folder):
 def floor(name, number, kernel):
     places = asyncio.Semaphore(2 * os.cpu_count())
     above = {cell for one in LESSON.exercises for cell in one.above}
-    needed = "\n".join(sorted({line for cell in above for line in imports(cell)}))
+    lines = {line for cell in above for line in imports(cell)}
+    own = {Path(name).stem for name, _ in LESSON.files}  # a run would write them
+    needed = "\n".join(sorted(x for x in lines if not own & {*x.split()}))
 
     async def empty_run():
         cell = nbformat.v4.new_code_cell(needed)
