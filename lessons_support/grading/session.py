@@ -126,24 +126,24 @@ class Session:
 async def proved(task: Task, store: Store) -> Task:
     """A task with its claims, proved: its solution holds them all, its frame none.
 
-    If that fails below the cells that an answer needs, all cells above are run. Raises
-    Unusable if it fails even so.
+    The frame is judged in the same run, as after any answer. If that fails below the
+    cells that an answer needs, all cells above are run. Raises Unusable if it fails
+    even so.
     """
     one = task.exercise
     for below_all in False, True:
         task = replace(task, below_all=below_all)
-        runs = [store.outcome(task, x) for x in (one.solution, one.frame)]
-        solved, shipped = await asyncio.gather(*runs)
-        if _proves(solved, shipped):
+        solved = await store.outcome(task, one.solution)
+        if _proves(solved):
             return replace(task, claims=tuple(claim for _, claim in solved.claims))
-    why = solved.failed or shipped.failed or solved.ended or solved.error
+    why = solved.failed or solved.ended or solved.error
     raise Unusable(
         f"{task.lesson.name}: the course's own solution of exercise {one.name} does "
         f"not pass here, so no answer can be judged. {why or solved.suspect}".rstrip()
     )
 
 
-def _proves(solved: Outcome, shipped: Outcome) -> bool:
-    if solved.suspect or solved.ended or shipped.ended or shipped.held:
+def _proves(solved: Outcome) -> bool:
+    if solved.suspect or solved.ended:
         return False
     return bool(solved.claims) and solved.held == len(solved.claims)
