@@ -17,14 +17,21 @@ TRANSPORT = "ipc" if os.name == "posix" else "tcp"
 
 @asynccontextmanager
 async def kernel(folder):
-    """A fresh kernel with this Python, gone at the end whatever happens."""
-    with tempfile.TemporaryDirectory(prefix="run-") as sockets:
+    """A fresh kernel with this Python, gone at the end whatever happens.
+
+    For temporary files it has a folder of its own.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="run-") as sockets,
+        tempfile.TemporaryDirectory(prefix="tmp-") as temporary,
+    ):
         manager = AsyncKernelManager(
             kernel_name="python3",
             transport=TRANSPORT,
             connection_file=str(Path(sockets, "kernel.json")),
         )
-        await manager.start_kernel(cwd=str(folder))
+        place = {"cwd": str(folder), "env": os.environ | {"TMPDIR": temporary}}
+        await manager.start_kernel(**place)
         client = manager.client()
         client.start_channels()
         try:

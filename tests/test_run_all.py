@@ -11,6 +11,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import pytest
 from kernels import kernel, side_by_side
@@ -20,8 +21,9 @@ from nbformat import v4
 RUN_LIMIT = 180  # seconds for all cells of one notebook
 FAULT_LIMIT = 8  # seconds for notebooks of which some would hang for ever
 
-# Names the tasks on the kernel's loop; its own are there before the first cell.
-TASKS = "[task.get_coro().__qualname__ for task in __import__('asyncio').all_tasks()]"
+# What is there in a kernel, in which no name of ours is to stay.
+LEFT = Path(__file__).with_name("left.py").read_text()
+THINGS = f"(lambda x: (exec({LEFT!r}, x), x['things']())[1])({{}})"
 
 
 @dataclass
@@ -84,26 +86,26 @@ def note(answer, kind, content, strays):
         answer.late |= answer.idle
 
 
-async def tasks(client):
-    """How many tasks of each name are on the kernel's loop."""
+async def things(client):
+    """How many things of each name are in the kernel; see `left`."""
     reply = await client.execute(
-        "", silent=True, user_expressions={"tasks": TASKS}, reply=True
+        "", silent=True, user_expressions={"things": THINGS}, reply=True
     )
-    answer = reply["content"]["user_expressions"]["tasks"]
+    answer = reply["content"]["user_expressions"]["things"]
     return Counter(ast.literal_eval(answer["data"]["text/plain"]))
 
 
 async def run_all(lesson, limit=RUN_LIMIT):
     """Queue all cells at once and collect what comes back, for `limit` seconds."""
     async with kernel(lesson.folder) as client:
-        before, left, strays = await tasks(client), Counter(), []
+        before, left, strays = await things(client), Counter(), []
         progress = {queue(client, cell): Progress() for cell in lesson.code}
         collectors = replies(client, progress), outputs(client, progress, strays)
         # Past the limit the cells that have not replied tell what there is to tell.
         with suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 await asyncio.gather(*collectors)
-                left = await tasks(client) - before
+                left = await things(client) - before
         return Run(tuple(progress.values()), tuple(strays), tuple(left))
 
 
@@ -135,7 +137,7 @@ def complaints(lesson, run):
         for sentence in cell_complaints(cell, number, answer)
     ]
     found += [f"an output ({name}) belongs to no cell" for name in run.strays]
-    return found + [f"the task {name!r} is left over at the end" for name in run.left]
+    return found + [f"left over at the end: {name}" for name in run.left]
 
 
 # --- the notebooks
@@ -178,6 +180,13 @@ LATE = (
     "async def speak():\n    await asyncio.sleep(0.3)\n    print('late')\n"
     "speaker = asyncio.create_task(speak())"
 )
+PROCESS = "import subprocess\nsleeper = subprocess.Popen(['sleep', '5'])"
+SERVER = "import socket\nserver = socket.create_server(('127.0.0.1', 0))"
+THREAD = (
+    "import threading\nlurk = threading.Event().wait\n"
+    "threading.Thread(target=lurk, name='lurker', daemon=True).start()"
+)
+FILE = "import pathlib, tempfile\npathlib.Path(tempfile.gettempdir(), 'crumb').touch()"
 FAULTS = {
     "cells_dropped_behind_a_nested_loop": (
         [*NESTED, "asyncio.run(asyncio.sleep(0.2))", *BELOW],
@@ -194,7 +203,11 @@ FAULTS = {
         ["import asyncio", LATE, "await asyncio.sleep(0.6)"],
         "shows something after its end",
     ),
-    "a_task_left_over": (["import asyncio", LATE], "the task 'speak' is left over"),
+    "a_task_left_over": (["import asyncio", LATE], "left over at the end: task speak"),
+    "a_process_left_over": ([PROCESS], "left over at the end: process sleep 5"),
+    "a_server_left_over": ([SERVER], "left over at the end: socket LISTEN"),
+    "a_thread_left_over": ([THREAD], "left over at the end: thread lurker"),
+    "a_file_left_over": ([FILE], "left over at the end: file crumb"),
     "a_warning": (["import warnings", "warnings.warn('no')"], "writes to stderr"),
     "an_output_that_was_not_saved": (["print(1)"], "shows ['stdout'], as saved []"),
 }
