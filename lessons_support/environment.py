@@ -54,6 +54,8 @@ class Environment:
         )
 
     def is_foreign(self):
+        if self.folder.is_symlink():  # what lies behind it may be another clone's
+            return True
         if not self.folder.is_dir():
             return os.path.lexists(self.folder)
         # Look for the mark last: another run may be making it, as its first file.

@@ -214,6 +214,18 @@ def test_an_environment_of_somebody_else_is_left_alone(project):
     assert theirs.read_text() == "theirs"
 
 
+def test_an_environment_behind_a_link_is_left_alone(project, tmp_path_factory):
+    theirs = tmp_path_factory.mktemp("another-clone")
+    (theirs / "made-by-lessons-support").write_text("for another clone")
+    (theirs / "package").touch()
+    (project / ".venv").symlink_to(theirs)
+    code, printed = run(project, "test")
+    assert code == 1
+    assert "left as it is" in printed
+    assert one_sentence(printed)
+    assert {x.name for x in theirs.iterdir()} == {"made-by-lessons-support", "package"}
+
+
 def test_without_pip_one_sentence_says_what_to_do(project):
     # -S leaves out the folder in which pip would be.
     code, printed = finish(start(project, "-S", "-m", "lessons_support"))
