@@ -76,8 +76,9 @@ def test_junit_has_a_test_for_each_claim(tmp_path):
         "6",
         "2",
     )
-    names = [x.get("name") for x in suite.findall("testcase") if len(x)]
-    assert names == ["2.4a: two does not"] * 2
+    failed = [x for x in suite.findall("testcase") if len(x)]
+    assert [x.get("name") for x in failed] == ["2.4a: two does not"] * 2
+    assert failed[0].find("failure").text == "→ One waits."
 
 
 def test_gradescope_reads_scores_and_reasons():
@@ -108,6 +109,12 @@ def test_nothing_of_a_learner_is_code_in_a_page(tmp_path):
     assert "<script" not in text
     assert "default-src 'none'" in text
     assert EVIL not in text
+
+
+def test_what_the_check_says_is_a_reason_and_is_said_once():
+    told = replace(OUTCOME, printed="✗ two does not\n→ One waits.\n→ It took 3 s.\n")
+    lines = report.findings(replace(GRADE, outcome=told))
+    assert lines == ["→ One waits.", "→ It took 3 s."]
 
 
 @pytest.mark.parametrize(

@@ -114,10 +114,10 @@ class Box:
             with suppress(OSError):  # it has just ended
                 _, resident, shared, *_ = map(int, place.read_text().split())
                 pages, processes = pages + resident - shared, processes + 1
-        if pages * os.sysconf("SC_PAGE_SIZE") > 2 * MEMORY:
-            return f"It used more than {2 * MEMORY // MB:,} MB of memory."
         if processes > PROCESSES:
             return f"It started more than {PROCESSES} processes."
+        if pages * os.sysconf("SC_PAGE_SIZE") > 2 * MEMORY:
+            return f"It used more than {2 * MEMORY // MB:,} MB of memory."
         return ""
 
 

@@ -105,6 +105,9 @@ def grade(asked: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
+    if asked.output.is_file():
+        print(f"{asked.output} is a file: give a folder, new or not.", file=sys.stderr)
+        return 2
     try:
         return asyncio.run(_graded(asked))
     except (NoCluster, Unusable) as error:

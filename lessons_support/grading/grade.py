@@ -72,4 +72,6 @@ class Grade:
             parts.append(f"Not graded: {told.failed}")
         if told.error:
             parts.append(f"The answer ends with {told.error}.")
+        if told.error.startswith("MemoryError"):
+            parts.append("It wanted more memory than there is for it.")
         return printable(" ".join(filter(None, [*parts, told.ended, *told.notes])))

@@ -70,8 +70,8 @@ def _test(suite: xml.Element, grade: Grade, claim: str, holds: bool) -> None:
     test.set("name", NOT_XML.sub("�", f"{grade.task.exercise.name}: {claim}"))
     test.set("time", str(grade.outcome.seconds))
     if not holds:
-        note = NOT_XML.sub("�", grade.note or "The claim does not hold.")
-        xml.SubElement(test, "failure", message=note)
+        failure = xml.SubElement(test, "failure", message="The claim does not hold.")
+        failure.text = NOT_XML.sub("�", "\n".join(reasons(grade)))
 
 
 def results(grades: list[Grade]) -> dict[str, Any]:
@@ -91,13 +91,19 @@ def results(grades: list[Grade]) -> dict[str, Any]:
 def told(grade: Grade) -> list[str]:
     """The lines that a learner reads: claims, findings, and the note."""
     lines = [f"{KEPT if x else BROKEN} {claim}" for claim, x in grade.claims]
-    return lines + findings(grade) + ([grade.note] if grade.note else [])
+    return lines + reasons(grade)
+
+
+def reasons(grade: Grade) -> list[str]:
+    """What the run shows, and the note."""
+    return findings(grade) + ([grade.note] if grade.note else [])
 
 
 def findings(grade: Grade) -> list[str]:
-    """What the chart shows, as far as it is worth a sentence."""
-    lines = grade.outcome.shown.splitlines()
-    return [x.strip() for x in lines if x.lstrip().startswith(HINT)]
+    """What the chart shows and the check says, as far as it is worth a sentence."""
+    lines = [*grade.outcome.shown.splitlines(), *grade.outcome.printed.splitlines()]
+    told = [x.strip() for x in lines if x.lstrip().startswith(HINT)]
+    return list(dict.fromkeys(told))
 
 
 def write_learner(folder: Path, grades: list[Grade]) -> None:

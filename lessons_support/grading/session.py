@@ -50,6 +50,8 @@ class Session:
             learners = await self._judge(submissions, tasks, bar)
         report.write_all(self.output, learners, misfits)
         self.console.print(report.table(learners))
+        for sentence in misfits:  # again: the first time is far above by now
+            self._say(sentence, style="red")
         self._say(f"Feedback is in {self.output}.")
         failed = any(y.outcome.failed for x in learners.values() for y in x)
         return 1 if misfits or failed else 0

@@ -26,11 +26,11 @@ class Store:
     def __init__(self, folder: Path, runner: Runner, at_once: int) -> None:
         self.folder, self.runner = folder, runner
         self.places = asyncio.Semaphore(at_once)
-        folder.mkdir(parents=True, exist_ok=True)
 
     async def outcome(self, task: Task, answer: str, owner: str = "") -> Outcome:
         """The outcome of a learner's answer; it is kept, unless it could not be run."""
         async with self.places:  # before there is a job: thousands may be in line
+            self.folder.mkdir(parents=True, exist_ok=True)
             job = task.job(answer)
             place = self._place(job, owner)
             with suppress(OSError, ValueError, TypeError, KeyError):
