@@ -967,8 +967,12 @@ def test_nested_recordings_each_see_their_requests():
         return outer, inner, third
 
     outer, inner, third = asyncio.run(program())
-    assert [len(requests(x)) for x in (outer, inner, third)] == [2, 1, 1]
-    assert requests(inner)[0].born < 0.1
+    # On a busy machine the last step of the request before is still to come.
+    begun = [
+        [y for y in requests(x) if y.kind == "task"] for x in (outer, inner, third)
+    ]
+    assert list(map(len, begun)) == [2, 1, 1]
+    assert begun[1][0].born < 0.1
     for timeline in (outer, inner, third):
         assert {x.outcome for x in requests(timeline)} == {"ok"}
 
