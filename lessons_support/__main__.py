@@ -14,7 +14,8 @@ python3 -m lessons_support site [FOLDER]
     write a website of the lessons, for reading, into FOLDER (or "site")
 
 python3 -m lessons_support test [pytest's arguments]
-    run every test and every notebook, or only what the arguments name
+    run every notebook and the tests, or only what the arguments name; with
+    "-m equipment" those tests that need a browser, PostgreSQL or boxes for answers
 
 python3 -m lessons_support grade SUBMISSIONS... [--output FOLDER]
     re-run learners' notebooks, boxed, and write grades and feedback; see grade --help
@@ -47,8 +48,8 @@ FOLDER = "my-lessons"
 GRADING = ("grade", "refresh", "export")
 COMMANDS = ("copy", "open", "progress", "site", "test", "-h", "--help") + GRADING
 
-# Tests mostly wait, so two at a time; but not those of one file, which share runs.
-SIDE_BY_SIDE = ["-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"]
+# Tests mostly wait, so four at a time; but not those of one file, which share runs.
+SIDE_BY_SIDE = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 def main(arguments):
@@ -76,7 +77,7 @@ def main(arguments):
     elif command == "site":
         course.run("lessons_support.website", *arguments, folder=os.getcwd())
     elif command == "test":
-        course.run("pytest", *(arguments or SIDE_BY_SIDE))
+        course.run("pytest", *(SIDE_BY_SIDE + arguments))
     elif command in GRADING:
         from lessons_support.grading.command import parser
 

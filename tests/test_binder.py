@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from lessons import NOTEBOOKS
 
+pytestmark = pytest.mark.equipment
+
 ROOT = Path(__file__).resolve().parent.parent
 OTHERS = ROOT / ".venv-others" / "bin" / "python"
 LIMIT = 120  # seconds

@@ -36,6 +36,8 @@ from test_programs import address, started
 
 from lessons_support.progress import lessons
 
+pytestmark = pytest.mark.equipment
+
 FETCH = next(path for path in NOTEBOOKS if path.stem.startswith("2.4-"))
 DESKS = 3
 FAULT_LIMIT = 10  # seconds for a notebook of which a cell never ends

@@ -19,6 +19,8 @@ from kernels import kernel
 from lessons import NOTEBOOKS, exercises, read
 from test_exercises import Feedback, answers, walk
 
+pytestmark = pytest.mark.equipment
+
 [PATH] = [path for path in NOTEBOOKS if path.stem.startswith("3.2-")]
 ROOT = Path(__file__).resolve().parent.parent
 PLACES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)  # Debian's

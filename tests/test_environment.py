@@ -98,7 +98,7 @@ def ready(tmp_path_factory):
 @needs_pip
 def test_a_second_run_reuses_the_first(ready):
     code, printed = run(ready, "test", "-k", "two words")
-    assert (code, printed) == (7, "pytest -k two words\n")
+    assert (code, printed) == (7, f"pytest {' '.join(SIDE_BY_SIDE)} -k two words\n")
 
 
 @needs_pip

@@ -21,6 +21,7 @@ from lessons_support.grading.lesson import binds, defines, lessons, read_lesson,
 from lessons_support.grading.session import Unusable, proved
 from lessons_support.grading.store import Store
 
+pytestmark = pytest.mark.equipment
 boxed = pytest.mark.skipif(bool(box.why_not()), reason=box.why_not() or "boxed")
 
 

@@ -22,6 +22,8 @@ from test_exercises import answers
 from lessons_support.grading import box
 from lessons_support.grading.nbgrader import export, with_points
 
+pytestmark = pytest.mark.equipment
+
 PROJECT = Path(__file__).resolve().parent.parent
 OTHERS = PROJECT / ".venv-others" / "bin"
 LIMIT = 600  # seconds for one command

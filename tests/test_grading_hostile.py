@@ -22,9 +22,12 @@ from lessons_support.grading.template import CHILDREN_COME_HERE
 
 LESSONS = {one.exercises[0].name: one for one in map(lesson, ("2.4", "3"))}
 
-pytestmark = pytest.mark.skipif(
-    bool(box.why_not()), reason=f"hostile answers run boxed only. {box.why_not()}"
-)
+pytestmark = [
+    pytest.mark.equipment,
+    pytest.mark.skipif(
+        bool(box.why_not()), reason=f"hostile answers run boxed only. {box.why_not()}"
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -1586,12 +1586,12 @@ def seconds_to_import(module) -> float:
     return float(subprocess.check_output([sys.executable, "-c", source]))
 
 
-def test_importing_the_package_takes_at_most_50_ms_more_than_asyncio():
-    more = min(
-        seconds_to_import("lessons_support.recorder") - seconds_to_import("asyncio")
-        for _ in range(5)
+def test_importing_the_recorder_brings_little_beside_asyncio():
+    with_asyncio, alone = (
+        min(seconds_to_import(module) for _ in range(5))
+        for module in ("lessons_support.recorder", "asyncio")
     )
-    assert more < 0.05
+    assert with_asyncio < 2.5 * alone  # it is about 1.5; matplotlib alone makes it 6
 
 
 def test_an_interval_of_a_read_timeline_takes_at_most_130_bytes():
