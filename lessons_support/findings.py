@@ -192,16 +192,21 @@ def _name(coroutine: Any) -> str:
 
 
 def _stood_still(blocked: tuple[Blocked, ...]) -> Iterator[str]:
-    """One sentence for each line that blocked, and for each step without a line."""
+    """One sentence for each line that blocked, and for each step without a line.
+
+    What is too short for the words and has no line is the computer's, busy elsewhere.
+    """
     places: dict[Any, list[Blocked]] = {}
     for number, step in enumerate(blocked):
         places.setdefault(step.where or number, []).append(step)
     for steps in places.values():
-        total = sum(x.end - x.start for x in steps)
+        total = clock(sum(x.end - x.start for x in steps))
+        if not total and not steps[0].where:
+            continue
+        length = total or "under 0.1 s"
         times = f" in all, {len(steps)} times" if len(steps) > 1 else ""
         names = _listed(list(dict.fromkeys(x.lane or "a callback" for x in steps)))
         who = ", ".join(filter(None, (names, steps[0].where)))
-        length = clock(total) or "under 0.1 s"
         loop = steps[0].loop
         there = f" on {loop}" if loop not in ("", FIRST_LOOP) else ""
         yield f"Nobody else{there} could run for {length}{times}: {who}."

@@ -747,6 +747,13 @@ def test_steps_that_block_at_different_lines_are_told_apart():
     )
 
 
+def test_a_short_step_is_told_only_with_a_line_to_look_at():
+    steps = Blocked("soup", 0.0, 0.06, ""), Blocked("egg", 0.1, 0.16, "peel()")
+    assert told(blocked=steps) == (
+        "Nobody else could run for under 0.1 s: egg, peel().",
+    )
+
+
 def test_many_culprits_are_counted():
     steps = tuple(Blocked(f"pan-{n}", n, n + 0.1, "stir()") for n in range(5))
     assert told(blocked=steps) == (
