@@ -12,6 +12,7 @@ from submissions import lesson
 from lessons_support.grading import report
 from lessons_support.grading.grade import Grade, Task
 from lessons_support.grading.job import Outcome
+from lessons_support.grading.submission import Misfit
 
 LESSON = lesson("2.4")
 CLAIMS = ("one holds", "two does not", "three holds")
@@ -52,11 +53,13 @@ def read(path):
 
 def test_the_table_as_csv(tmp_path):
     path = tmp_path / "grades.csv"
-    report.write_csv(path, [GRADE], ["a.ipynb is not a notebook."])
+    misfit = Misfit("a.ipynb is not a notebook.")
+    misfit.learner = "bob"
+    report.write_csv(path, [GRADE], [misfit])
     lines = read(path)
     assert lines[0] == list(report.COLUMNS)
     assert lines[1] == ["ann", "2.4", "2.4a", "2", "3", "2", "0.5", ""]
-    assert lines[2][0] == ""
+    assert lines[2][0] == "bob"
     assert lines[2][-1] == "a.ipynb is not a notebook."
 
 

@@ -168,8 +168,8 @@ def test_a_notebook_of_something_else_is_refused(tmp_path):
 def test_a_place_without_notebooks_gets_a_sentence(tmp_path):
     submissions, misfits = read_all([tmp_path, tmp_path / "nowhere"])
     assert submissions == []
-    assert "has no notebook" in misfits[0]
-    assert "does not exist" in misfits[1]
+    assert "has no notebook" in str(misfits[0])
+    assert "does not exist" in str(misfits[1])
 
 
 # --- whose it is
@@ -202,6 +202,13 @@ def test_two_notebooks_of_one_learner_are_kept_apart(tmp_path):
     submissions, misfits = read_all([tmp_path])
     assert sorted(x.learner for x in submissions) == ["ann", "ann (2)"]
     assert misfits == []
+
+
+def test_a_damaged_file_is_its_learners(tmp_path):
+    submit(tmp_path, "ann", LESSON, {}).write_text("torn")
+    (tmp_path / "torn.ipynb").write_text("torn")
+    _, misfits = read_all([tmp_path])
+    assert [x.learner for x in misfits] == ["ann", ""]
 
 
 def test_a_lesson_is_told_from_its_exercises_whatever_the_file_is_called(tmp_path):

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from lessons_support.checks import BROKEN, HINT, KEPT
 from lessons_support.grading.grade import Grade
+from lessons_support.grading.submission import Misfit
 
 COLUMNS = (
     *("learner", "lesson", "exercise", "claims held", "claims asked"),
@@ -32,14 +33,14 @@ def as_text(value: str) -> str:
     return f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t") else value
 
 
-def write_all(folder: Path, learners: By, misfits: list[str]) -> None:
+def write_all(folder: Path, learners: By, misfits: list[Misfit]) -> None:
     """What is about all learners."""
     grades = [x for theirs in learners.values() for x in theirs]
     write_csv(folder / "grades.csv", grades, misfits)
     write_junit(folder / "junit.xml", grades)
 
 
-def write_csv(path: Path, grades: list[Grade], misfits: list[str]) -> None:
+def write_csv(path: Path, grades: list[Grade], misfits: list[Misfit]) -> None:
     """One line an exercise; then one for each file that could not be graded."""
     with path.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
@@ -48,7 +49,9 @@ def write_csv(path: Path, grades: list[Grade], misfits: list[str]) -> None:
             names = one.learner, one.task.lesson.number, one.task.exercise.name
             marks = one.held, one.asked, one.points, one.outcome.seconds
             lines.writerow([*map(as_text, names), *marks, as_text(one.note)])
-        lines.writerows([""] * (len(COLUMNS) - 1) + [as_text(x)] for x in misfits)
+        between = [""] * (len(COLUMNS) - 2)
+        for misfit in misfits:
+            lines.writerow([as_text(misfit.learner), *between, as_text(str(misfit))])
 
 
 def write_junit(path: Path, grades: list[Grade]) -> None:

@@ -38,8 +38,8 @@ class Session:
     async def grade(self, places: list[Path]) -> int:
         """Grade what is in these places; the exit code. Raises Unusable."""
         submissions, misfits = read_all(places)
-        for sentence in misfits:
-            self._say(sentence, style="red")
+        for misfit in misfits:
+            self._say(str(misfit), style="red")
         if not submissions:
             raise Unusable("There is nothing to grade.")
         columns = "{task.description}", BarColumn(), MofNCompleteColumn()
@@ -50,8 +50,8 @@ class Session:
             learners = await self._judge(submissions, tasks, bar)
         report.write_all(self.output, learners, misfits)
         self.console.print(report.table(learners))
-        for sentence in misfits:  # again: the first time is far above by now
-            self._say(sentence, style="red")
+        for misfit in misfits:  # again: the first time is far above by now
+            self._say(str(misfit), style="red")
         self._say(f"Feedback is in {self.output}.")
         failed = any(y.outcome.failed for x in learners.values() for y in x)
         return 1 if misfits or failed else 0

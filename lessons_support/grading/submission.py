@@ -14,7 +14,12 @@ LARGEST = 20_000_000
 
 
 class Misfit(ValueError):
-    """A file that cannot be graded: which, what is wrong, and what to do."""
+    """A file that cannot be graded: which, what is wrong, and what to do.
+
+    ``learner`` is the folder that it lay in, or "" where it lay in none.
+    """
+
+    learner = ""
 
 
 @dataclass(frozen=True)
@@ -34,19 +39,20 @@ class Submission:
     answers: dict[str, Answer]
 
 
-def read_all(places: list[Path]) -> tuple[list[Submission], list[str]]:
-    """The submissions in files and folders, and a sentence for each file that is none.
+def read_all(places: list[Path]) -> tuple[list[Submission], list[Misfit]]:
+    """The submissions in files and folders, and what cannot be graded.
 
     No two are of the same learner and lesson: the second one's learner is "ann (2)".
     """
     course, taken = lessons(), set()
     submissions: list[Submission] = []
-    misfits: list[str] = []
+    misfits: list[Misfit] = []
     for path, root in dict.fromkeys(_notebooks(places, misfits)):
         try:
             one = read(path, root, course)
         except Misfit as error:
-            misfits.append(str(error))
+            error.learner = _folder(path, root)
+            misfits.append(error)
             continue
         learner, number = one.learner, 2
         while (learner, one.lesson.name) in taken:
@@ -56,7 +62,9 @@ def read_all(places: list[Path]) -> tuple[list[Submission], list[str]]:
     return submissions, misfits
 
 
-def _notebooks(places: list[Path], misfits: list[str]) -> Iterator[tuple[Path, Path]]:
+def _notebooks(
+    places: list[Path], misfits: list[Misfit]
+) -> Iterator[tuple[Path, Path]]:
     """The notebooks in files and folders, each with the folder that it was found in."""
     for place in places:
         found = [place]
@@ -64,7 +72,7 @@ def _notebooks(places: list[Path], misfits: list[str]) -> Iterator[tuple[Path, P
             found = sorted(place.rglob("*.ipynb"))
             found = [x for x in found if ".ipynb_checkpoints" not in x.parts]
             if not found:
-                misfits.append(f"{place} has no notebook (*.ipynb) in it.")
+                misfits.append(Misfit(f"{place} has no notebook (*.ipynb) in it."))
         yield from ((x, place if place.is_dir() else place.parent) for x in found)
 
 
@@ -105,11 +113,16 @@ def _cells(path: Path) -> list[Cell]:
 
 def _learner(path: Path, root: Path, lesson: Lesson) -> str:
     """The first folder below the root, or what the file's name adds to the lesson's."""
-    parts = path.relative_to(root).parts
-    if len(parts) > 1:
-        return printable(parts[0]) or "nameless"
+    if len(path.relative_to(root).parts) > 1:
+        return _folder(path, root) or "nameless"
     rest = re.sub(re.escape(lesson.name), "", path.stem).strip(" -_.()")
     return printable(rest or root.resolve().name) or "nameless"
+
+
+def _folder(path: Path, root: Path) -> str:
+    """The name of the first folder below the root, "" where there is none."""
+    folders = path.relative_to(root).parts[:-1]
+    return printable(folders[0]) if folders else ""
 
 
 def printable(text: str) -> str:
