@@ -121,17 +121,24 @@ def served(folder):
         shutil.copytree(PROJECT / name, course / name, ignore=hidden)
     # The line sets nothing up if it runs in .venv: lend it the one we run in.
     (course / ".venv").symlink_to(sys.prefix)
+    with started(course, own, sys.executable) as lab:
+        yield lab
+
+
+@contextmanager
+def started(course, own, python, limit=LIMIT):
+    """JupyterLab, started in a course by the README's line; `own` is for its files."""
     own.mkdir()
     with (own / "log").open("w") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "lessons_support", "--no-browser"],
+            [python, "-m", "lessons_support", "--no-browser"],
             cwd=course,
             env=os.environ | {name: str(own / name) for name in OWN},
             stdout=log,
             stderr=subprocess.STDOUT,
         )
     try:
-        yield _lab(server, own, course / "my-lessons")
+        yield _lab(server, own, course / "my-lessons", limit)
     finally:
         server.terminate()
         try:
@@ -140,9 +147,9 @@ def served(folder):
             server.kill()
 
 
-def _lab(server, own, notebooks):
+def _lab(server, own, notebooks, limit):
     """The server, as soon as it has written down where it is."""
-    until = time.monotonic() + LIMIT
+    until = time.monotonic() + limit
     while server.poll() is None and time.monotonic() < until:
         for front in (own / "JUPYTER_RUNTIME_DIR").glob("jpserver-*-open.html"):
             about = front.with_name(front.name.replace("-open.html", ".json"))
