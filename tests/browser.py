@@ -121,12 +121,12 @@ def served(folder):
         shutil.copytree(PROJECT / name, course / name, ignore=hidden)
     # The line sets nothing up if it runs in .venv: lend it the one we run in.
     (course / ".venv").symlink_to(sys.prefix)
-    with started(course, own, sys.executable) as lab:
+    with lab_of(course, own, sys.executable) as lab:
         yield lab
 
 
 @contextmanager
-def started(course, own, python, limit=LIMIT):
+def lab_of(course, own, python, limit=LIMIT):
     """JupyterLab, started in a course by the README's line; `own` is for its files."""
     own.mkdir()
     with (own / "log").open("w") as log:

@@ -1099,11 +1099,11 @@ def test_a_cell_records_the_requests_it_makes(tmp_path):
     assert error is None
     *_, lanes, found = text.splitlines()
     # They are sent at once, so any of them may arrive first.
-    assert {x for x in eval(lanes) if x.startswith("GET")} == {
+    assert sorted(x for x in eval(lanes) if x.startswith("GET")) == [
+        "GET /blocks",
         "GET /data",
         "GET /data (2)",
-        "GET /blocks",
-    }
+    ]
     assert "GET /blocks, time.sleep(0.2) (cell In[1], line 19)." in found
 
 

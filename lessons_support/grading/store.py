@@ -30,7 +30,6 @@ class Store:
     async def outcome(self, task: Task, answer: str, owner: str = "") -> Outcome:
         """The outcome of a learner's answer; it is kept, unless it could not be run."""
         async with self.places:  # before there is a job: thousands may be in line
-            self.folder.mkdir(parents=True, exist_ok=True)
             job = task.job(answer)
             place = self._place(job, owner)
             with suppress(OSError, ValueError, TypeError, KeyError):
@@ -40,6 +39,7 @@ class Store:
             except Exception as error:  # a worker of a cluster was lost too often
                 return Outcome(failed=f"{type(error).__name__}: {error}")
         if not found.failed:
+            self.folder.mkdir(parents=True, exist_ok=True)
             draft = place.with_suffix(".part")  # whole or not at all
             draft.write_text(json.dumps(asdict(found)), encoding="utf-8")
             draft.replace(place)

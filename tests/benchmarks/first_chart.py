@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from browser import CHART, PROJECT, Tab, browser, page_of, ready, started
+from browser import CHART, PROJECT, Tab, browser, lab_of, page_of, ready
 from lessons import NOTEBOOKS, calls, read
 
 LIMIT = 900  # seconds for the set-up
@@ -47,7 +47,7 @@ def main():
         course = Path(folder, "course")
         subprocess.run(["git", "clone", "--quiet", PROJECT, course], check=True)
         begun = time.monotonic()
-        with started(course, Path(folder, "own"), python, LIMIT) as lab:
+        with lab_of(course, Path(folder, "own"), python, LIMIT) as lab:
             serves = time.monotonic()
             opened, shown = asyncio.run(show(lab))
     print(f"the server answers after {serves - begun:.0f} s")
