@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "lessons_support"
 LIMIT = 180  # seconds until a command that hangs is ended
 STAND_IN = "stand_in-1-py3-none-any.whl"
 METADATA = {
-    "METADATA": "Metadata-Version: 2.1\nName: stand-in\nVersion: 1\n",
+    "METADATA": "Metadata-Version: 2.1\nName: {name}\nVersion: 1\n",
     "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     "RECORD": "",
 }
@@ -33,13 +33,32 @@ def make_project(folder):
         (folder / "notebooks" / lesson).write_text('{"cells": []}')
     (folder / "pyproject.toml").touch()
     (folder / "requirements.txt").write_text(f"./{STAND_IN}\n")
-    with zipfile.ZipFile(folder / STAND_IN, "w") as wheel:
-        for name in "jupyterlab", "pytest":
-            program = f"import sys; print({name!r}, *sys.argv[1:]); sys.exit(7)"
-            wheel.writestr(f"{name}.py", program)
-        for name, text in METADATA.items():
-            wheel.writestr(f"stand_in-1.dist-info/{name}", text)
+    echo = "import sys; print({!r}, *sys.argv[1:]); sys.exit(7)"
+    programs = {f"{x}.py": echo.format(x) for x in ("jupyterlab", "pytest")}
+    make_wheel(folder / STAND_IN, programs)
     return folder
+
+
+def make_wheel(path, programs):
+    name, version, *_ = path.name.split("-")
+    folder = f"{name}-{version}.dist-info"
+    metadata = {f"{folder}/{x}": y.format(name=name) for x, y in METADATA.items()}
+    with zipfile.ZipFile(path, "w") as wheel:
+        for name, text in (programs | metadata).items():
+            entry = zipfile.ZipInfo(name)
+            entry.external_attr = 0o100755 << 16  # of use to a script only
+            wheel.writestr(entry, text)
+
+
+def make_uv(project, program):
+    """Give a project a stand-in for uv, and return the file by which it tells."""
+    wheel = project / "uv-1-py3-none-any.whl"
+    trace = project / "uv-was-here"
+    first = f"#!python\nopen({str(trace)!r}, 'w').close()\n"
+    make_wheel(wheel, {"uv-1.data/scripts/uv": first + program})
+    group = f'[dependency-groups]\nuv = ["uv @ {wheel.as_uri()}"]\n'
+    (project / "pyproject.toml").write_text(group)
+    return trace
 
 
 def start(project, *arguments, python=None, **variables):
@@ -49,7 +68,7 @@ def start(project, *arguments, python=None, **variables):
     return subprocess.Popen(
         [python or sys._base_executable, *arguments],
         cwd=project,
-        env=environment,
+        env={name: x for name, x in environment.items() if x is not None},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -200,6 +219,52 @@ def test_without_a_network_one_sentence_says_what_to_do(project):
     assert code == 1
     assert "check the network, then run the same line again" in printed
     assert one_sentence(printed.partition("\n")[2])
+
+
+UNPACKS = f"""
+import sys, sysconfig, zipfile
+zipfile.ZipFile({STAND_IN!r}).extractall(sysconfig.get_path("purelib"))
+"""
+# It has put half a package there, whose name says that it is whole, when it fails.
+FAILS = """
+import pathlib, sys, sysconfig
+half = pathlib.Path(sysconfig.get_path("purelib"), "stand_in-1.dist-info")
+half.mkdir()
+(half / "METADATA").write_text("Metadata-Version: 2.1\\nName: stand-in\\nVersion: 1\\n")
+sys.exit(2)
+"""
+# pip is then as most people have it. What is installed here needs no index.
+UNSET = {"PIP_NO_INDEX": None}
+
+
+@needs_pip
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for uv is a script")
+def test_uv_installs_the_packages(project):
+    trace = make_uv(project, UNPACKS)
+    assert run(project, "test", **UNSET)[0] == 7
+    assert trace.exists()
+    log = (project / ".venv" / "installation.log").read_text()
+    assert "stand_in" not in log, "pip was asked too"
+
+
+@needs_pip
+@pytest.mark.skipif(os.name == "nt", reason="the stand-in for uv is a script")
+def test_where_uv_fails_pip_installs_the_packages_from_the_beginning(project):
+    trace = make_uv(project, FAILS)
+    code, printed = run(project, "test", **UNSET)
+    assert code == 7, printed
+    assert trace.exists()
+    assert "Traceback" not in printed
+
+
+@needs_pip
+@pytest.mark.parametrize(
+    "settings", [{"PIP_INDEX_URL": "http://127.0.0.1:9/"}, {"PIP_PROXY": "here:9"}, {}]
+)
+def test_where_pip_has_an_index_of_its_own_uv_is_not_asked(settings, project):
+    trace = make_uv(project, UNPACKS)
+    assert run(project, "test", **settings)[0] == 7
+    assert not trace.exists()
 
 
 def test_an_environment_of_somebody_else_is_left_alone(project):
