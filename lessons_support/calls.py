@@ -8,8 +8,9 @@ second call *needs* the first unless it is plain that it does not, which is when
   a call had returned by then;
 * none of its arguments equals a part of what the first call returned;
 * it is not the same question again;
-* both answers were kept: each, or its error's text, is part of the final result. (A
-  call whose answer nobody keeps is made for its effect, which may need its turn.)
+* both answers were kept: each, or its error's text, is part of the final result, as
+  often as calls have given it. (A call whose answer nobody keeps is made for its
+  effect, which may need its turn.)
 * the code that calls has no branch that could depend on an answer.
 """
 
@@ -51,6 +52,10 @@ class Asked:
     answer: Any = None
     error: str = ""
 
+    @property
+    def outcome(self) -> Any:
+        return self.error or self.answer
+
 
 Noted = tuple[Asked, float | None, tuple[int, ...]]
 """A call, its end if it had one by then, and the numbers of the calls it needed."""
@@ -81,7 +86,8 @@ class Calls:
             try:
                 asked.answer = await function(*args, **options)
             except BaseException as error:
-                asked.error = str(error)
+                with suppress(Exception):  # it may be unable to say anything
+                    asked.error = str(error)
                 raise
             finally:
                 asked.end = self.step()[0]
@@ -113,7 +119,9 @@ class Calls:
         ]
 
     def _known(self, asked: Asked, held: list[Any]) -> _Known:
-        free = _kept(asked, held) and not any(map(branches, asked.codes))
+        given = sum(_same(x.outcome, asked.outcome) for x in self.asked)
+        kept = _times(asked.outcome, held) >= given
+        free = kept and not any(map(branches, asked.codes))
         since = max((self._since(x, asked) for x in asked.question), default=ALWAYS)
         return _Known(asked, free, since, list(parts(asked.answer)))
 
@@ -191,16 +199,21 @@ def branches(code: CodeType) -> bool:
     return False
 
 
-def _kept(asked: Asked, kept: list[Any]) -> bool:
-    if asked.error:
-        return any(isinstance(x, str) and asked.error in x for x in kept)
-    if isinstance(asked.answer, str) and asked.answer:
-        return any(isinstance(x, str) and asked.answer in x for x in kept)
-    return asked.answer is not None and _among(asked.answer, kept)
+def _times(outcome: Any, held: list[Any]) -> int:
+    """How often a result holds what a call has given, a text within others too."""
+    if outcome is None:
+        return 0
+    if isinstance(outcome, str) and outcome:
+        return sum(x.count(outcome) for x in held if isinstance(x, str))
+    return sum(_same(x, outcome) for x in held)
 
 
 def _among(value: Any, others: Any) -> bool:
-    return any(x is value or _equal(x, value) for x in others)
+    return any(_same(x, value) for x in others)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other or _equal(one, other)
 
 
 def _equal(one: Any, other: Any) -> bool:

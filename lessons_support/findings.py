@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from lessons_support import calls
-from lessons_support.sampler import place_raised
+from lessons_support.sampler import function_of_asyncio, place_raised
 from lessons_support.timeline import (
     BLOCK,
     FIRST_LOOP,
@@ -26,7 +26,7 @@ from lessons_support.timeline import (
     Stopped,
     Timeline,
 )
-from lessons_support.words import at_place, clock, in_brief, many
+from lessons_support.words import at_place, clock, in_brief, many, text_of
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 MOST_NAMES = 3
@@ -77,6 +77,7 @@ def _for_others(reason: str) -> bool:
 def _endless(stopped: Stopped) -> str:
     did = "computing" if stopped.why in ("busy", "unstoppable") else "awaiting"
     who, _, at = next((x for x in stopped.who if x[2]), stopped.who[0])
+    who = who or "A callback"
     told = f"Stopped after {stopped.after}. {who} was still {did}{_colon(at)}."
     if stopped.why == "unstoppable":
         told += " It goes on all the same. To be rid of it, restart the kernel."
@@ -92,9 +93,12 @@ def _failed(timeline: Timeline) -> tuple[str, ...]:
         return ()
     place = place_raised(error, above=calls.__file__)
     where = str(place) if place else ""
-    for kind, pattern, advice in ADVICE:
-        if isinstance(error, kind) and (found := re.search(pattern, str(error))):
-            return (f"{advice.format(*found.groups())}{_colon(where)}.",)
+    said, asked = text_of(error), function_of_asyncio(error)
+    for kind, of, pattern, advice in ADVICE:
+        apt = isinstance(error, kind) and re.fullmatch(of, asked)
+        if apt and (found := re.search(pattern, said)):
+            helps = advice.format(*found.groups(), asked=asked)
+            return (f"{helps}{_colon(where)}.",)
     return (f"{_told(error, timeline)}{at_place(where)}.",)
 
 
@@ -103,53 +107,67 @@ def _told(error: BaseException, timeline: Timeline) -> str:
     what = in_brief(error)
     if isinstance(error, BaseExceptionGroup):
         inner = [in_brief(x) for x in error.exceptions]
-        what = f"an {type(error).__name__} that holds {_listed(inner)}"
+        kind = type(error).__name__
+        article = "an" if kind[0] in "AEIOU" else "a"
+        what = f"{article} {kind} that holds {_listed(inner)}"
     after = f" after {seconds(timeline.elapsed)}" if timeline.elapsed > 0.005 else ""
     return f"{name} failed{after} with {what}"
 
 
+ANY = ".*"
+
 ADVICE = (
-    (TypeError, r"^(The name holds .*; expected a function)", "{}"),
+    (TypeError, ANY, r"^(The name holds .*; expected a function)", "{}"),
     (
         TypeError,
+        "gather",
         "unhashable type: '(list|set|dict)'",
         "gather takes awaitables one by one, but got a {}. Unpack it with *",
     ),
     (
         TypeError,
+        ".+",
         "An asyncio.Future, a coroutine or an awaitable is required",
-        "gather takes what the call of an async def gives, "
+        "{asked} takes what the call of an async def gives, "
         "not a function that was not called, nor a result that was awaited already",
     ),
     (
         TypeError,
+        ANY,
         r"(?:function|method)'? (?:object )?can't be (?:used|awaited)",
         "You await a function that was not called. Call it, and await what that gives",
     ),
     (
         TypeError,
+        ANY,
         r"NoneType'? (?:object )?can't be (?:used|awaited)",
-        "You await None. What you called is not an async def, and has run already",
+        "You await None. What you called is not an async def, or was awaited already",
     ),
     (
         TypeError,
+        ANY,
         r"'?(list|tuple|set|dict|generator)'? (?:object )?can't be (?:used|awaited)",
         "await takes one awaitable, but got a {}. Give what is in it to gather",
     ),
     (
         TypeError,
+        ANY,
         r"'?(\w+)'? (?:object )?can't be (?:used|awaited)",
         "You await a value of type {}. Only what the call of an async def gives, "
         "a task or a Future can be awaited",
     ),
     (
         RuntimeError,
+        ".+",
         "cannot be called from a running event loop|loop is already running"
         "|while another loop is running",
         "There is an event loop already, and your function runs on it. Use await",
     ),
 )
-"""An exception, what it says, and what helps; {} is what the pattern's group found."""
+"""An exception, the function of asyncio that raised it, what it says, and what helps.
+
+{} is what the pattern's group found.
+"""
 
 
 # --- a rehearsal that gave something else than a result
@@ -158,6 +176,11 @@ ADVICE = (
 def _not_run(timeline: Timeline) -> tuple[str, ...]:
     block = [x.name for x in timeline.lanes if x.kind == BLOCK]
     if not timeline.awaitable:
+        if inspect.isasyncgen(timeline.result):
+            return (
+                f"{block[0]} has a yield, so it is an asynchronous generator, which "
+                "cannot be awaited: put what it gives into a list, and return that.",
+            )
         return (f"{block[0]} cannot be awaited: make it async def.",)
     result = timeline.result
     if inspect.iscoroutine(result):

@@ -7,11 +7,11 @@ module, where the program that is watched neither sees nor counts it.
 
 from __future__ import annotations
 
+import asyncio
 import linecache
 import sys
 import sysconfig
 from _thread import allocate_lock, start_new_thread
-from asyncio import Handle
 from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
@@ -28,8 +28,10 @@ LIBRARIES = (
     "<frozen",
 )
 
+ASYNCIO = str(Path(asyncio.__file__).parent)
 
-STEP = Handle._run.__code__
+
+STEP = asyncio.Handle._run.__code__
 """Below it on the stack is who started the loop, which is not to blame."""
 
 
@@ -77,6 +79,15 @@ def place_raised(error: BaseException, above: str = "") -> Place | None:
     outer = [Place(*step) for step in takewhile(lambda x: x[0] != above, steps)]
     own = [place for place in outer if not place.file.startswith(LIBRARIES)]
     return own[-1] if own else None
+
+
+def function_of_asyncio(error: BaseException) -> str:
+    """The function of asyncio that an exception came out of, or ""."""
+    name = ""
+    for frame, _ in walk_tb(error.__traceback__):
+        of_asyncio = frame.f_code.co_filename.startswith(ASYNCIO)
+        name = (name or frame.f_code.co_name) if of_asyncio else ""
+    return name
 
 
 class Sampler:

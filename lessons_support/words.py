@@ -279,8 +279,17 @@ def many(number: int, noun: str) -> str:
 
 def in_brief(error: BaseException) -> str:
     """An exception as "ValueError: no egg": the first paragraph of what it says."""
-    said = shorten(str(error).partition("\n\n")[0], LONGEST_MESSAGE, placeholder=" …")
+    first = text_of(error).partition("\n\n")[0]
+    said = shorten(first, LONGEST_MESSAGE, placeholder=" …")
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def text_of(error: BaseException) -> str:
+    """What an exception says; "" if it fails even at that."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def at_place(place: object) -> str:

@@ -199,7 +199,7 @@ WRONG = {
             await time.sleep(0)
         """,
         [
-            "You await None. What you called is not an async def, and has run "
+            "You await None. What you called is not an async def, or was awaited "
             "already: (answer.py, line 2)."
         ],
     ),
@@ -212,6 +212,48 @@ WRONG = {
             "gather takes what the call of an async def gives, not a function that "
             "was not called, nor a result that was awaited already: "
             "(answer.py, line 2)."
+        ],
+    ),
+    "takes the first of what is no awaitable": (
+        """
+        async def fetch_all(fetch, pages):
+            return await next(asyncio.as_completed([fetch]))
+        """,
+        [
+            "as_completed takes what the call of an async def gives, not a function "
+            "that was not called, nor a result that was awaited already: "
+            "(answer.py, line 2)."
+        ],
+    ),
+    "has a list for a key": (
+        """
+        async def fetch_all(fetch, pages):
+            return {pages: await fetch(pages[0])}
+        """,
+        [
+            "fetch_all failed after 2.0 s with TypeError: unhashable type: 'list', "
+            "at (answer.py, line 2)."
+        ],
+    ),
+    "fails in words of asyncio": (
+        """
+        async def fetch_all(fetch, pages):
+            raise RuntimeError("the washing loop is already running")
+        """,
+        [
+            "fetch_all failed with RuntimeError: the washing loop is already running, "
+            "at (answer.py, line 2)."
+        ],
+    ),
+    "yields": (
+        """
+        async def fetch_all(fetch, pages):
+            for page in pages:
+                yield await fetch(page)
+        """,
+        [
+            "fetch_all has a yield, so it is an asynchronous generator, which cannot "
+            "be awaited: put what it gives into a list, and return that."
         ],
     ),
     "waits for ever": (
@@ -529,7 +571,6 @@ RIGHT = {
             found.append(text)
             if len(found) == 2:
                 break
-        await asyncio.sleep(0)
         return found
     """,
     "a thread": "return await asyncio.to_thread(len, pages)",
@@ -570,7 +611,30 @@ async def close():
     await asyncio.sleep(1)
 
 
+async def send(coins):
+    await asyncio.sleep(1)
+    return True
+
+
+async def receive(coins):
+    await asyncio.sleep(1)
+    return True
+
+
 THREE = (get_user, get_orders, get_prefs)
+
+
+def test_two_steps_that_both_succeed_may_need_their_turn():
+    async def transfer(send, receive):
+        await send(5)
+        await receive(5)
+        return True
+
+    async def both(send, receive):
+        return [await send(5), await receive(5)]
+
+    assert rehearse(transfer, send, receive).findings == ()
+    assert "one after another" in rehearse(both, send, receive).findings[0]
 
 
 def test_a_chain_in_which_something_is_passed_on_is_right():
