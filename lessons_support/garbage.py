@@ -9,7 +9,10 @@ anyway, so it is set aside, once, and later collections have little to look at.
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from threading import Lock
 
 from lessons_support.kernel import shell
 
@@ -20,3 +23,25 @@ def set_aside() -> None:
     if shell() is not None:
         gc.collect()
         gc.freeze()
+
+
+NEVER = 2**31 - 1
+"""So many collections of younger objects come before a full one."""
+
+_lock = Lock()
+_thresholds: list[tuple[int, int, int]] = []
+
+
+@contextmanager
+def no_full_collections() -> Iterator[None]:
+    """Meanwhile collect none but young objects, which is quick; in any thread."""
+    with _lock:
+        _thresholds.append(gc.get_threshold())
+        gc.set_threshold(*_thresholds[0][:2], NEVER)
+    try:
+        yield
+    finally:
+        with _lock:
+            latest = _thresholds.pop()
+            if not _thresholds:
+                gc.set_threshold(*latest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import inspect
 import traceback
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Any
 from lessons_support.apart import Apart, Stop
 from lessons_support.calls import Calls, Noted, parts
 from lessons_support.fastforward import Clock, Endless, FastForwardLoop, Stuck
+from lessons_support.garbage import no_full_collections
 from lessons_support.recorder import Recording
 from lessons_support.sampler import LIBRARIES, Place, place_in
 from lessons_support.story import Key, Notes, names, tell
@@ -73,13 +73,8 @@ class _Rehearsal(Recording):
         self.clock = Clock()
         self.loop = FastForwardLoop(self.clock)
         self.loop.set_exception_handler(lambda loop, context: None)
-        # While everything there is stays out of the garbage collector's sight, it is
-        # quick, and never looks like a step that blocks.
-        gc.freeze()
-        try:
+        with no_full_collections():  # which would look like steps that block
             self._perform()
-        finally:
-            gc.unfreeze()
         return self.timeline
 
     def _perform(self) -> None:
@@ -281,13 +276,17 @@ async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
     await asyncio.wait(tasks)
 
 
-def _let_go(error: BaseException | None) -> None:
+def _let_go(error: BaseException) -> None:
     """Free what the frames of a traceback hold, so that it complains now, not later."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        for part in getattr(error, "exceptions", ()):
-            _let_go(part)
-        error = error.__cause__ or error.__context__
+    waiting, seen = [error], set()
+    while waiting:
+        error = waiting.pop()
+        if error is not None and id(error) not in seen:
+            seen.add(id(error))
+            traceback.clear_frames(error.__traceback__)
+            waiting += error.__cause__, error.__context__
+            if isinstance(error, BaseExceptionGroup):
+                waiting += error.exceptions
 
 
 def _suspended_at(task: asyncio.Task[Any]) -> Place | None:

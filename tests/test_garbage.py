@@ -41,6 +41,12 @@ def test_collections_have_little_to_look_at_once_a_lesson_has_begun(tmp_path):
     assert asyncio.run(printed(tmp_path, *cells)) == ["True\n", "True True\n"]
 
 
+def test_a_rehearsal_leaves_aside_what_was_set_aside(tmp_path):
+    rehearsed = "from lessons_support import rehearse; rehearse(print).result"
+    cells = LOAD, TAKES, SPARED, rehearsed, "print(takes() < before / 4)"
+    assert asyncio.run(printed(tmp_path, *cells)) == ["True\n", "\n", "True\n"]
+
+
 def test_a_script_keeps_its_collector():
     count = "gc.get_freeze_count()"  # Python 3.12 sets some objects aside by itself
     load = "from lessons_support import record"

@@ -494,8 +494,18 @@ def test_a_thread_that_was_asked_for_its_name_is_not_kept():
 
 
 def test_the_garbage_collector_is_left_as_it_was():
-    rehearsed(TOGETHER)
-    assert gc.get_freeze_count() == 0
+    before = gc.get_threshold(), gc.get_freeze_count()
+
+    async def looks():
+        return gc.get_threshold()[2], rehearse(rests).result
+
+    async def rests():
+        await asyncio.sleep(1)
+        return gc.get_threshold()[2]
+
+    most, most_within = rehearse(looks).result
+    assert most == most_within > 1_000_000
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
     assert gc.isenabled()
 
 
@@ -528,3 +538,47 @@ def test_verdicts_are_equal_in_fifty_runs_while_others_compute():
 
 def test_the_pages_are_those_of_the_lesson():
     assert rehearsed(TOGETHER).result == [page.upper() for page in PAGES]
+
+
+# --- exceptions of unusual kinds
+
+
+class Failures(Exception):
+    def __init__(self, exceptions):
+        self.exceptions = exceptions
+
+
+class Mute(Exception):
+    def __str__(self):
+        return self.forgotten
+
+
+def test_an_exception_may_be_its_own_cause():
+    async def again():
+        error = ValueError("no egg")
+        raise error from error
+
+    trial = rehearse(again)
+    assert type(trial.exception) is ValueError
+    assert trial.stopped is None
+
+
+def test_an_exception_may_hold_others_in_its_own_way():
+    async def several():
+        raise Failures({"a": ValueError("no egg")})
+
+    assert type(rehearse(several).exception) is Failures
+
+
+def test_an_exception_may_be_unable_to_say_anything():
+    async def fail():
+        raise Mute
+
+    async def safe(fail):
+        try:
+            await fail()
+        except Mute:
+            return "no page"
+
+    assert rehearse(safe, fail).result == "no page"
+    assert rehearse(fail).findings[0].startswith("fail failed with Mute, at ")
