@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -115,7 +115,7 @@ class _Teller:
     def _names(self) -> dict[Key, str]:
         """A name for each life: the second fetch is called "fetch (2)"."""
         names: dict[Key, str] = {}
-        self.taken: Counter[str] = Counter()
+        self.taken: dict[str, int] = {}
         for view, lane in self._seen():
             life = view.log.lives[lane]
             label = "cell" if life.hidden else life.label
@@ -123,9 +123,12 @@ class _Teller:
         return names
 
     def _unique(self, name: str) -> str:
-        self.taken[name] += 1
-        count = self.taken[name]
-        return name if count == 1 else f"{name} ({count})"
+        label = name
+        while label in self.taken:  # perhaps because a task was given such a name
+            self.taken[name] += 1
+            label = f"{name} ({self.taken[name]})"
+        self.taken[label] = 1
+        return label
 
     def _name(self, log: Log | None, lane: int | None, default: Any = None) -> Any:
         return self.names.get((id(log), lane), default)

@@ -15,12 +15,13 @@ import asyncio
 import sys
 from asyncio import events, futures, locks, selector_events, tasks
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from gc import get_referents
 from threading import get_ident
 from time import perf_counter
-from types import CoroutineType, MethodType, SimpleNamespace
+from types import AsyncGeneratorType, CoroutineType, MethodType, SimpleNamespace
 from typing import Any
 from weakref import ref
 
@@ -52,6 +53,7 @@ CTask = getattr(tasks, "_CTask", PyTask)
 CFuture = getattr(futures, "_CFuture", futures.Future)
 Gathering = tasks._GatheringFuture
 Entering = locks._ContextManagerMixin.__aenter__.__code__
+WaitFor = asyncio.wait_for.__code__
 PY_STEPS = (PyTask._Task__step, PyTask._Task__wakeup)
 OF_ASYNCIO = {
     asyncio.BaseEventLoop.shutdown_asyncgens.__code__,
@@ -86,6 +88,22 @@ def _type_of_first_step() -> type | None:
 FirstStep = _type_of_first_step()
 
 
+def _types_of_generator() -> frozenset[type]:
+    """The types of what an asynchronous generator gives to be awaited."""
+
+    async def generate() -> AsyncIterator[None]:
+        yield
+
+    generator = generate()
+    steps = generator.__anext__(), generator.aclose()
+    for step in steps:
+        step.close()  # or it would complain that nobody awaited it
+    return frozenset(map(type, steps))
+
+
+OF_GENERATOR = _types_of_generator()
+
+
 def waits_for(task: Any, waiter: Any, lane_of: dict[int, int]) -> Any:
     """What a suspended task waits for: a task's number, a word, or asyncio's code.
 
@@ -99,14 +117,35 @@ def waits_for(task: Any, waiter: Any, lane_of: dict[int, int]) -> Any:
             return "gather"
     found = FUTURE
     coroutine = task.get_coro()
-    while type(coroutine) is CoroutineType:
-        code = coroutine.cr_code
+    while coroutine is not None:
+        if type(coroutine) is CoroutineType:
+            code, coroutine = coroutine.cr_code, coroutine.cr_await
+        elif generator := generator_of(coroutine):
+            code, coroutine = generator.ag_code, generator.ag_await
+        else:
+            break
         if code.co_filename not in ASYNCIO_FILES:
             found = code if code.co_name == IN_THREAD else FUTURE
-        elif found is FUTURE or found is Entering:
+        elif found is FUTURE or found is Entering or found is WaitFor:
             found = code
-        coroutine = coroutine.cr_await
+    if found is FUTURE and is_shield(waiter):
+        return "shield"
     return found
+
+
+def generator_of(step: Any) -> AsyncGeneratorType[Any, Any] | None:
+    """The asynchronous generator that is being awaited, if that is what this is."""
+    if type(step) not in OF_GENERATOR:
+        return None
+    return next((x for x in get_referents(step) if type(x) is AsyncGeneratorType), None)
+
+
+def is_shield(future: Any) -> bool:
+    """Whether a future is what `asyncio.shield` gives: it listens to its own end."""
+    return any(
+        getattr(callback, "__qualname__", "").startswith("shield.")
+        for callback, _ in getattr(future, "_callbacks", None) or ()
+    )
 
 
 def noting(asyncio_run: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -206,6 +245,8 @@ def behind_the_scenes(coroutine: Any) -> bool:
 
     Such are the tasks of the notebook's kernel and of a server, and asyncio's own.
     """
+    if type(coroutine) in OF_GENERATOR:
+        return True  # the loop closes a generator that nobody asks any more
     frame = getattr(coroutine, "cr_frame", None)
     if frame is None:
         return False
