@@ -117,27 +117,26 @@ def waits_for(task: Any, waiter: Any, lane_of: dict[int, int]) -> Any:
             return "gather"
     found = FUTURE
     coroutine = task.get_coro()
-    while coroutine is not None:
-        if type(coroutine) is CoroutineType:
-            code, coroutine = coroutine.cr_code, coroutine.cr_await
-        elif generator := generator_of(coroutine):
-            code, coroutine = generator.ag_code, generator.ag_await
-        else:
+    while True:
+        while type(coroutine) is CoroutineType:
+            code = coroutine.cr_code
+            if code.co_filename not in ASYNCIO_FILES:
+                found = code if code.co_name == IN_THREAD else FUTURE
+            elif found is FUTURE or found is Entering or found is WaitFor:
+                found = code
+            coroutine = coroutine.cr_await
+        if type(coroutine) not in OF_GENERATOR:
             break
-        if code.co_filename not in ASYNCIO_FILES:
-            found = code if code.co_name == IN_THREAD else FUTURE
-        elif found is FUTURE or found is Entering or found is WaitFor:
-            found = code
+        found, coroutine = FUTURE, awaited_by_generator(coroutine)
     if found is FUTURE and is_shield(waiter):
         return "shield"
     return found
 
 
-def generator_of(step: Any) -> AsyncGeneratorType[Any, Any] | None:
-    """The asynchronous generator that is being awaited, if that is what this is."""
-    if type(step) not in OF_GENERATOR:
-        return None
-    return next((x for x in get_referents(step) if type(x) is AsyncGeneratorType), None)
+def awaited_by_generator(step: Any) -> Any:
+    """What an asynchronous generator awaits, given a step of it that is awaited."""
+    made_of = get_referents(step)  # the step itself does not tell of its generator
+    return next((x.ag_await for x in made_of if type(x) is AsyncGeneratorType), None)
 
 
 def is_shield(future: Any) -> bool:
