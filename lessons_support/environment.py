@@ -38,6 +38,19 @@ class Environment:
         return self.folder / "made-by-lessons-support"
 
     @property
+    def _log(self):
+        return self.folder / "installation.log"
+
+    @property
+    def _former(self):
+        return self.folder / "former"
+
+    @property
+    def _in_use(self):
+        """The file that whatever runs in the environment holds a lock on."""
+        return self.folder / "in-use"
+
+    @property
     def scripts(self):
         return self.folder / ("Scripts" if ON_WINDOWS else "bin")
 
@@ -65,12 +78,16 @@ class Environment:
 
     def fingerprint(self):
         """Return a digest of all that the installed packages depend on."""
-        digest = hashlib.sha256()
-        for name in "requirements.txt", "pyproject.toml":
-            digest.update((self.project / name).read_bytes())
+        digest = hashlib.sha256((self.project / "requirements.txt").read_bytes())
+        settings = self._settings()
+        built = settings.get("build-system"), settings.get("tool", {}).get("hatch")
         # The installed course is a link to this folder: a moved clone starts again.
-        digest.update(f"{platform.python_version()} {self.project}".encode())
+        where = platform.python_version(), str(self.project)
+        digest.update(repr((settings.get("project"), built, where)).encode())
         return digest.hexdigest()
+
+    def _settings(self):
+        return tomllib.loads((self.project / "pyproject.toml").read_text("utf-8"))
 
     def run(self, module, *arguments, folder=None):
         """Prepare the environment, then become `python -m module` inside it.
@@ -79,6 +96,7 @@ class Environment:
         nothing: who knows what lies there.
         """
         self.prepare()
+        self._hold()
         os.chdir(folder or self.project)
         # So `python` is this one in a notebook's `!python` and JupyterLab's terminal.
         os.environ["PATH"] = f"{self.scripts}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -94,9 +112,10 @@ class Environment:
         self._refuse_what_cannot_work()
         try:
             self.folder.mkdir(exist_ok=True)
-            with self.mark.open("a") as mark:
+            with self.mark.open("a+") as mark, self._in_use.open("a") as in_use:
                 wait_for_lock(mark)
                 if not self.is_ready():
+                    self._refuse_while(in_use)
                     self._make(mark)
         except OSError as error:
             sys.exit(f"\nThe set-up failed: {error}.")
@@ -118,34 +137,79 @@ class Environment:
                 "`sudo apt install python3-pip`), then run the same line again."
             )
 
+    def _hold(self):
+        """Until this process ends, keep others from renewing the environment."""
+        if not ON_WINDOWS:
+            import fcntl
+
+            file = os.open(self._in_use, os.O_CREAT | os.O_RDWR)
+            fcntl.flock(file, fcntl.LOCK_SH)
+            os.set_inheritable(file, True)
+
+    @staticmethod
+    def _refuse_while(in_use):
+        try:
+            lock(in_use)
+        except (BlockingIOError, PermissionError):
+            sys.exit(
+                "There are newer packages, but the course is open or at work: end that "
+                "(Ctrl-C where it was started), then run the same line again."
+            )
+
     def _make(self, mark):
         print("Setting the course up, once, in a minute or two ", end="", flush=True)
         fingerprint = self.fingerprint()
-        mark.truncate(0)
-        self._lay_out()
-        if not self._install_with_uv(mark):
-            self._lay_out()
-            self._install_with_pip(mark)
+        self._set_aside(mark)
+        try:
+            if not self._install_with_uv(mark):
+                self._install_with_pip(mark)
+        except BaseException:
+            self._put_back(mark)
+            raise
+        remove(self._former)
         # Last of all, so that a set-up that was interrupted never passes for complete.
         mark.write(fingerprint)
         print(" done.", flush=True)
 
+    def _set_aside(self, mark):
+        """Keep an environment that is complete until the new one is."""
+        mark.seek(0)
+        complete_for = mark.read()
+        mark.truncate(0)
+        self._log.unlink(missing_ok=True)
+        if complete_for:
+            remove(self._former)
+            self._former.mkdir()
+            for path in self._contents():
+                path.rename(self._former / path.name)
+            (self._former / self.mark.name).write_text(complete_for)
+
+    def _put_back(self, mark):
+        if (self._former / self.mark.name).exists():
+            remove(*self._contents())
+            complete_for = (self._former / self.mark.name).read_text()
+            (self._former / self.mark.name).unlink()
+            for path in self._former.iterdir():
+                path.rename(self.folder / path.name)
+            self._former.rmdir()
+            mark.write(complete_for)
+
+    def _contents(self):
+        own = self.mark, self._in_use, self._log, self._former
+        return [path for path in self.folder.iterdir() if path not in own]
+
     def _lay_out(self):
-        """Make it afresh, because pip trusts what an interrupted run left in it."""
-        for path in self.folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif path != self.mark:
-                path.unlink()
+        """Begin afresh, because pip trusts what an interrupted run left there."""
+        remove(*self._contents())
         # Debian's Python may have no pip to put inside; the one outside will do.
         venv.create(self.folder, symlinks=not ON_WINDOWS, with_pip=False)
 
     def _install_with_uv(self, mark):
         """Return whether uv, several times faster than pip, could install it all."""
-        settings = tomllib.loads((self.project / "pyproject.toml").read_text())
-        uv = settings.get("dependency-groups", {}).get("uv", [])
+        uv = self._settings().get("dependency-groups", {}).get("uv", [])
         if not uv or pip_has_ways_of_its_own():
             return False
+        self._lay_out()
         if self._call(mark, *self._pip, "--only-binary=:all:", *uv) != 0:
             return False
         command = [shutil.which("uv", path=self.scripts), "pip", "install"]
@@ -153,6 +217,7 @@ class Environment:
         return self._call(mark, *command, "--requirement=requirements.txt") == 0
 
     def _install_with_pip(self, mark):
+        self._lay_out()
         if self._call(mark, *self._pip, "--requirement=requirements.txt") != 0:
             sys.exit(
                 "\nThe packages could not be installed: check the network, then run "
@@ -164,10 +229,6 @@ class Environment:
         command = [sys.executable, "-m", "pip", "--python", str(self.python)]
         command += ["--no-input", "--disable-pip-version-check"]
         return [*command, "install", "--no-user"]
-
-    @property
-    def _log(self):
-        return self.folder / "installation.log"
 
     def _call(self, mark, *command):
         """Run what installs, with its words in the log, and return its exit code."""
@@ -194,6 +255,14 @@ def pip_has_ways_of_its_own():
     command = [sys.executable, "-m", "pip", "config", "list"]
     told = subprocess.run(command, capture_output=True, text=True).stdout
     return re.search(r"\.(index-url|no-index|proxy)=", told) is not None
+
+
+def remove(*paths):
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def wait_for_lock(file):

@@ -61,7 +61,7 @@ def make_uv(project, program):
     return trace
 
 
-def start(project, *arguments, python=None, **variables):
+def start(project, *arguments, python=None, stdin=None, **variables):
     """Start the command line with the Python outside, as a learner does."""
     environment = {name: os.environ[name] for name in os.environ if name[:3] != "PIP"}
     environment |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", **variables}
@@ -69,6 +69,7 @@ def start(project, *arguments, python=None, **variables):
         [python or sys._base_executable, *arguments],
         cwd=project,
         env={name: x for name, x in environment.items() if x is not None},
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -219,6 +220,49 @@ def test_without_a_network_one_sentence_says_what_to_do(project):
     assert code == 1
     assert "check the network, then run the same line again" in printed
     assert one_sentence(printed.partition("\n")[2])
+
+
+@needs_pip
+def test_what_installs_nothing_else_keeps_the_environment(project):
+    settings = project / "pyproject.toml"
+    run(project, "test")
+    settings.write_text("[tool.ruff]\nline-length = 88  # a comment too\n")
+    assert SET_UP not in run(project, "test")[1]
+    settings.write_text('[project]\ndependencies = ["another"]\n')
+    assert SET_UP in run(project, "test")[1]
+
+
+@needs_pip
+def test_the_environment_stays_until_there_is_a_new_one(project):
+    requirements = project / "requirements.txt"
+    run(project, "test")
+    before = requirements.read_text()
+    requirements.write_text("not-to-be-had\n")
+    assert run(project, "test")[0] == 1
+    requirements.write_text(before)
+    code, printed = run(project, "test")
+    assert code == 7
+    assert SET_UP not in printed
+    assert not (project / ".venv" / "former").exists()
+
+
+@needs_pip
+@pytest.mark.skipif(os.name == "nt", reason="there the environment is not held")
+def test_nothing_is_renewed_below_what_is_at_work(project):
+    waits = "import sys; print('at work', flush=True); sys.stdin.read(); import pytest"
+    make_wheel(
+        project / STAND_IN, {"jupyterlab.py": waits, "pytest.py": "print('end')"}
+    )
+    run(project, "test")
+    at_work = start(project, "-m", "lessons_support", stdin=subprocess.PIPE)
+    assert at_work.stdout.readline() == "at work\n"
+    (project / "requirements.txt").write_text(f"./{STAND_IN}  # renewed\n")
+    code, printed = run(project, "test")
+    assert code == 1
+    assert one_sentence(printed)
+    assert "the course is open or at work: end that" in printed
+    assert finish(at_work) == (0, "end\n")
+    assert SET_UP in run(project, "test")[1]
 
 
 UNPACKS = f"""
