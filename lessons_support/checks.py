@@ -8,8 +8,8 @@ from typing import Any
 
 KEPT, BROKEN, HINT = "✓", "✗", "→"
 
-said: deque[bool] = deque(maxlen=100)
-"""Of the last claims that were checked, whether they held."""
+said: deque[tuple[str, bool]] = deque(maxlen=100)
+"""The last claims that were checked, and of each whether it held."""
 
 
 def check(holds: Any, claim: str) -> None:
@@ -22,8 +22,9 @@ def check(holds: Any, claim: str) -> None:
     Raises nothing, whatever it is given.
     """
     true = _is_truth_value(holds) and bool(holds)
-    said.append(true)
-    _say(f"{KEPT if true else BROKEN} {_in_one_line(claim)}")
+    sentence = _in_one_line(claim)
+    said.append((sentence, true))
+    _say(f"{KEPT if true else BROKEN} {sentence}")
     if hint := _hint(holds, claim):
         _say(f"{HINT} {hint}")
 

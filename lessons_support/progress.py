@@ -7,7 +7,6 @@ Each time the checks of an exercise are run in JupyterLab, a line is added to
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -18,11 +17,11 @@ from pathlib import Path
 from time import monotonic
 
 from lessons_support import checks
+from lessons_support.course import cells_of, claims_by_exercise, exercises_in
 from lessons_support.kernel import shell
 
 FILE = "progress.csv"
 COLUMNS = ("when", "lesson", "exercise", "held", "asked", "minutes")
-EXERCISE = re.compile(r"^### Exercise (\S+)", re.M)
 TITLE = re.compile(r"^# (.+)$", re.M)
 
 PAUSE = 10 * 60
@@ -52,32 +51,49 @@ class _Diary:
         checks.said.clear()
 
     def ends(self, result: object) -> None:
-        """A cell has ended. If it has checked something, that is noted."""
+        """A cell has ended. If it was an exercise's check, what held is noted.
+
+        A check that has broken off has not asked all, so it is not.
+        """
         now = monotonic()
         self.seconds, self.last = self.seconds + min(now - self.last, PAUSE), now
-        said = list(checks.said)
-        exercise = self._exercise(getattr(result.info, "cell_id", None)) if said else ""
-        if not exercise:
+        if not (checks.said and getattr(result, "success", False)):
             return
+        exercise = self._exercise(getattr(result.info, "cell_id", None))
+        asked = claims_by_exercise().get(exercise, frozenset())
+        if asked.isdisjoint(claim for claim, _ in checks.said):
+            return  # the learner's own
+        held = _held(asked)
+        if self._note(exercise, held, len(asked)) and held == len(asked):
+            print(f"Exercise {exercise} is done.")
+
+    def _note(self, exercise: str, held: int, asked: int) -> bool:
+        """Add a line to the progress file; whether it could be written."""
         minutes, self.seconds = f"{self.seconds / 60:.1f}", 0.0
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        row = (when, self.path.stem, exercise, said.count(True), len(said), minutes)
+        row = (when, self.path.stem, exercise, held, asked, minutes)
         try:
             _add(self.path.with_name(FILE), row)
         except OSError:
-            return  # a folder that may not be written to: the lesson goes on
-        if all(said):
-            print(f"Exercise {exercise} is done.")
+            return False  # a folder that may not be written to: the lesson goes on
+        return True
 
     def _exercise(self, cell_id: str | None) -> str:
         """The exercise whose heading is the last one above a cell."""
         found = ""
-        for cell in _cells(self.path):
+        for cell in cells_of(self.path):
             if cell["cell_type"] == "markdown":
-                found = _exercises_in(cell)[-1:] or found
+                found = (exercises_in(cell) or [found])[-1]
             elif cell.get("id") == cell_id:
-                return "".join(found)
+                return found
         return ""
+
+
+def _held(asked: frozenset[str]) -> int:
+    """How many of the claims asked for were said, and held each time."""
+    told = {claim for claim, _ in checks.said}
+    broken = {claim for claim, true in checks.said if not true}
+    return len(asked & told - broken)
 
 
 def _add(path: Path, row: tuple[object, ...]) -> None:
@@ -114,8 +130,8 @@ def lessons(folder: Path) -> list[Lesson]:
 
 
 def _lesson(path: Path, rows: list[dict[str, str]]) -> Lesson:
-    texts = [x for x in _cells(path) if x["cell_type"] == "markdown"]
-    exercises = tuple(name for cell in texts for name in _exercises_in(cell))
+    texts = [x for x in cells_of(path) if x["cell_type"] == "markdown"]
+    exercises = tuple(name for cell in texts for name in exercises_in(cell))
     title = TITLE.search("".join(texts[0]["source"])) if texts else None
     mine = [x for x in rows if x["lesson"] == path.stem]
     done = frozenset(x["exercise"] for x in mine if x["held"] == x["asked"])
@@ -158,14 +174,3 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
             continue
         if complete and row["lesson"] and row["exercise"]:
             yield row
-
-
-def _cells(path: Path) -> list[dict[str, object]]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-
-
-def _exercises_in(cell: dict[str, object]) -> list[str]:
-    return EXERCISE.findall("".join(cell["source"]))

@@ -7,12 +7,26 @@ import shutil
 import nbformat
 import pytest
 from kernels import kernel
-from lessons import NOTEBOOKS, exercises, read
+from lessons import NOTEBOOKS, calls, exercises, read
+from nbformat.v4 import new_code_cell
 
+from lessons_support.course import claims_by_exercise
 from lessons_support.progress import FILE, lessons, table, to_go_on_with
 
 [PATH] = [x for x in NOTEBOOKS if x.name.startswith("2.4-")]
-CHECKED = "from lessons_support import check\ncheck({}, 'a claim')\ncheck(True, 'more')"
+CLAIMS = tuple(sorted(claims_by_exercise()["2.4a"]))
+IMPORT = "from lessons_support import check"
+
+
+def checking(claims, *broken):
+    """A cell that checks claims, of which some do not hold; and what it prints."""
+    lines = [f"check({x not in broken}, {x!r})" for x in claims]
+    printed = "".join(f"{'✗' if x in broken else '✓'} {x}\n" for x in claims)
+    return "\n".join([IMPORT, *lines]), printed
+
+
+RIGHT, TICKED = checking(CLAIMS)
+WRONG, CROSSED = checking(CLAIMS, CLAIMS[1])
 
 
 @pytest.fixture
@@ -58,44 +72,98 @@ def rows(folder):
         return list(csv.DictReader(file))
 
 
+def add(path, index, cell_id, source=""):
+    """Write a code cell of the learner's own into a lesson."""
+    notebook = nbformat.read(path, 4)
+    notebook.cells.insert(index, new_code_cell(source, id=cell_id))
+    nbformat.write(notebook, path)
+
+
+def test_every_exercise_has_the_claims_that_its_check_makes():
+    found = [x for path in NOTEBOOKS for x in exercises(read(path))]
+    made = {
+        x.name: {" ".join(y.args[1].value.split()) for y in calls(x.check, "check")}
+        for x in found
+    }
+    assert claims_by_exercise() == made
+    assert all(2 <= len(x) <= 6 for x in made.values())
+
+
 def test_checks_are_noted_with_their_exercise(own):
     first, second, *_ = ids(own)
-    wrong, right = CHECKED.format(False), CHECKED.format(True)
+    others = sorted(claims_by_exercise()["2.4b"])
     _, no, yes, _ = asyncio.run(
         run(
             own.parent,
-            ("x", "from lessons_support import check"),
-            (first, wrong),
-            (first, right),
-            (second, wrong),
+            ("x", IMPORT),
+            (first, WRONG),
+            (first, RIGHT),
+            (second, checking(others, others[0])[0]),
         )
     )
-    assert no == "✗ a claim\n✓ more\n"
-    assert yes == "✓ a claim\n✓ more\nExercise 2.4a is done.\n"
+    assert no == CROSSED
+    assert yes == f"{TICKED}Exercise 2.4a is done.\n"
     noted = [(x["exercise"], x["held"], x["asked"]) for x in rows(own.parent)]
-    assert noted == [("2.4a", "1", "2"), ("2.4a", "2", "2"), ("2.4b", "1", "2")]
+    assert noted == [("2.4a", "2", "3"), ("2.4a", "3", "3"), ("2.4b", "2", "3")]
     [lesson] = lessons(own.parent)
     assert lesson.done == {"2.4a"}
     assert lesson.next == "2.4b"
 
 
-def test_a_cell_that_is_no_exercises_is_not_noted(own):
-    asyncio.run(run(own.parent, ("unknown", CHECKED.format(True))))
+def test_a_check_that_is_no_exercises_is_not_noted(own):
+    [first, *_] = ids(own)
+    add(own, read(own).cells.index(exercises(read(own))[0].solution), "scratch")
+    tried, printed = checking(["I try what check does"])
+    cells = [("unknown", RIGHT), ("scratch", tried), (first, tried)]
+    assert asyncio.run(run(own.parent, *cells)) == [TICKED, printed, printed]
     assert not (own.parent / FILE).exists()
+
+
+@pytest.mark.parametrize(
+    "end", ["1 / 0", "import asyncio\nraise asyncio.CancelledError", "raise SystemExit"]
+)
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_check_that_breaks_off_is_not_done(own, after, end):
+    source, printed = checking(CLAIMS[:after])
+    cells = [(ids(own)[0], f"{source}\n{end}")]
+    [told] = asyncio.run(run(own.parent, *cells))
+    assert told.startswith(printed)
+    assert "is done" not in told
+    assert not (own.parent / FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "held"),
+    [(checking(CLAIMS[:2])[0], "2"), (f"{RIGHT}\ncheck(False, {CLAIMS[0]!r})", "2")],
+    ids=["one claim is left out", "one claim holds once and once not"],
+)
+def test_only_all_claims_make_an_exercise_done(own, source, held):
+    [told] = asyncio.run(run(own.parent, (ids(own)[0], source)))
+    assert "is done" not in told
+    assert [(x["held"], x["asked"]) for x in rows(own.parent)] == [(held, "3")]
+    assert lessons(own.parent)[0].done == set()
+
+
+def test_a_copy_of_the_check_with_a_claim_of_ones_own_makes_it_done(own):
+    add(own, read(own).cells.index(exercises(read(own))[0].solution), "copy")
+    source = f"{RIGHT}\ncheck(False, 'my own')"
+    [told] = asyncio.run(run(own.parent, ("copy", source)))
+    assert told == f"{TICKED}✗ my own\nExercise 2.4a is done.\n"
+    assert lessons(own.parent)[0].done == {"2.4a"}
 
 
 @pytest.mark.parametrize("name", ["", "terminal", "gone.ipynb"])
 def test_outside_jupyterlab_nothing_is_noted(own, monkeypatch, name):
     monkeypatch.setenv("JPY_SESSION_NAME", name and str(own.with_name(name)))
-    cells = [(x, CHECKED.format(True)) for x in ids(own)[:1]]
-    assert asyncio.run(run(own.parent, *cells)) == ["✓ a claim\n✓ more\n"]
+    cells = [(x, RIGHT) for x in ids(own)[:1]]
+    assert asyncio.run(run(own.parent, *cells)) == [TICKED]
     assert not (own.parent / FILE).exists()
 
 
 def test_a_folder_that_may_not_be_written_to_harms_nothing(own):
     (own.parent / FILE).mkdir()  # also root may not write into that
-    cells = [(x, CHECKED.format(True)) for x in ids(own)[:1]]
-    assert asyncio.run(run(own.parent, *cells)) == ["✓ a claim\n✓ more\n"]
+    cells = [(x, RIGHT) for x in ids(own)[:1]]
+    assert asyncio.run(run(own.parent, *cells)) == [TICKED]
 
 
 def write(folder, *lines):
