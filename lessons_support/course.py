@@ -24,6 +24,11 @@ def claims_by_exercise() -> dict[str, frozenset[str]]:
     return found
 
 
+def names() -> frozenset[str]:
+    """The file names of the course's lessons."""
+    return frozenset(x.name for x in FOLDER.glob("*.ipynb"))
+
+
 def cells_of(path: Path) -> list[dict[str, object]]:
     """The cells of a notebook, none where it cannot be read."""
     try:

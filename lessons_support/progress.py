@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic
 
 from lessons_support import checks
-from lessons_support.course import cells_of, claims_by_exercise, exercises_in
+from lessons_support.course import cells_of, claims_by_exercise, exercises_in, names
 from lessons_support.kernel import shell
 
 FILE = "progress.csv"
@@ -124,20 +124,32 @@ class Lesson:
 
 
 def lessons(folder: Path) -> list[Lesson]:
-    """The lessons in a folder, in their order, with what its progress file says."""
+    """The lessons in a folder, in their order, with what its progress file says.
+
+    A file of another name is the learner's own business: a lesson that was renamed, or
+    a copy. Only where the lesson itself is missing, it stands for it.
+    """
     rows = list(_rows(folder / FILE))
-    return [_lesson(path, rows) for path in sorted(folder.glob("*.ipynb"))]
+    found = [_lesson(path, rows) for path in sorted(folder.glob("*.ipynb"))]
+    mine = [x for x in found if x.path.name in names()]
+    taken = {exercise for lesson in mine for exercise in lesson.exercises}
+    for lesson in found:
+        if lesson.exercises and taken.isdisjoint(lesson.exercises):
+            mine.append(lesson)
+            taken.update(lesson.exercises)
+    return sorted(mine, key=lambda x: x.path)
 
 
 def _lesson(path: Path, rows: list[dict[str, str]]) -> Lesson:
+    """A lesson; its exercises are done in whatever file that was."""
     texts = [x for x in cells_of(path) if x["cell_type"] == "markdown"]
     exercises = tuple(name for cell in texts for name in exercises_in(cell))
     title = TITLE.search("".join(texts[0]["source"])) if texts else None
-    mine = [x for x in rows if x["lesson"] == path.stem]
+    mine = [x for x in rows if x["exercise"] in exercises]
     done = frozenset(x["exercise"] for x in mine if x["held"] == x["asked"])
     minutes = sum(float(x["minutes"]) for x in mine)
     name = title[1].replace("`", "") if title else path.stem
-    return Lesson(path, name, exercises, done & {*exercises}, minutes)
+    return Lesson(path, name, exercises, done, minutes)
 
 
 def to_go_on_with(all_lessons: list[Lesson]) -> Lesson | None:

@@ -7,11 +7,12 @@ import shutil
 import nbformat
 import pytest
 from kernels import kernel
-from lessons import NOTEBOOKS, calls, exercises, read
-from nbformat.v4 import new_code_cell
+from lessons import FOLDER, NOTEBOOKS, calls, exercises, read
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lessons_support.course import claims_by_exercise
 from lessons_support.progress import FILE, lessons, table, to_go_on_with
+from lessons_support.workbook import lay_out
 
 [PATH] = [x for x in NOTEBOOKS if x.name.startswith("2.4-")]
 CLAIMS = tuple(sorted(claims_by_exercise()["2.4a"]))
@@ -199,3 +200,43 @@ def test_a_line_that_somebody_has_spoilt_is_passed_over(tmp_path, line):
 
 def test_a_course_without_lessons_has_nothing_to_go_on_with(tmp_path):
     assert (lessons(tmp_path), to_go_on_with([]), table([])) == ([], None, "")
+
+
+@pytest.fixture
+def renamed(tmp_path):
+    """A lesson of which two exercises are done, renamed, and the new one beside it."""
+    lay_out(FOLDER, tmp_path)
+    rows = [f"w,{PATH.stem},{x},3,3,2.0" for x in ("2.4a", "2.4b")]
+    write(tmp_path, *rows, f"w,{PATH.stem},2.4c,1,4,2.0")
+    (tmp_path / PATH.name).rename(tmp_path / "0 my 2.4.ipynb")
+    return tmp_path
+
+
+def test_what_is_done_stays_done_when_the_lesson_is_renamed(renamed):
+    lay_out(FOLDER, renamed)
+    here = lessons(renamed)
+    assert [x.path.name for x in here] == sorted(x.name for x in NOTEBOOKS)
+    [new] = [x for x in here if x.path.name == PATH.name]
+    assert (new.done, new.next, new.minutes) == ({"2.4a", "2.4b"}, "2.4c", 6.0)
+    assert table(here).count("2 of 4 done") == 1
+
+
+def test_what_is_done_in_a_renamed_lesson_counts_for_the_lesson(renamed):
+    lay_out(FOLDER, renamed)
+    write(renamed, f"w,{PATH.stem},2.4a,3,3,2.0", "w,0 my 2.4,2.4b,3,3,2.0")
+    [done] = [x.done for x in lessons(renamed) if x.done]
+    assert done == {"2.4a", "2.4b"}
+
+
+def test_a_renamed_lesson_stands_for_the_one_that_is_missing(renamed):
+    shutil.copy(renamed / "0 my 2.4.ipynb", renamed / "and a copy.ipynb")
+    first, *others = lessons(renamed)
+    assert (first.path.name, first.done) == ("0 my 2.4.ipynb", {"2.4a", "2.4b"})
+    rest = [x.name for x in NOTEBOOKS if x != PATH]
+    assert [x.path.name for x in others] == sorted(rest)
+
+
+def test_a_notebook_without_exercises_is_no_lesson(tmp_path):
+    own = new_notebook(cells=[new_markdown_cell("# Notes")])
+    nbformat.write(own, tmp_path / "notes.ipynb")
+    assert lessons(tmp_path) == []
