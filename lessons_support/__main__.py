@@ -4,8 +4,9 @@ python3 -m lessons_support [open] [JupyterLab's arguments]
     open the lessons in JupyterLab, for example with --no-browser --port=9000: your own
     copies of them, in the folder my-lessons, and in front the one to go on with
 
-python3 -m lessons_support progress
-    say which exercises you have done, in what time, and where to go on
+python3 -m lessons_support progress [FOLDER]
+    say which exercises you have done, in what time, and where to go on: with your own
+    copies of the lessons, or with those in FOLDER
 
 python3 -m lessons_support copy FOLDER
     lay copies of the lessons out in FOLDER, as for "open": for a class on a hub
@@ -70,10 +71,7 @@ def main(arguments):
     elif command == "copy":
         sys.exit("copy needs one folder: python3 -m lessons_support copy FOLDER")
     elif command == "progress":
-        from lessons_support import progress
-
-        lessons = progress.lessons(course.project / FOLDER)
-        print(progress.table(lessons) or "No lesson has been opened yet.")
+        say_progress(course.project / FOLDER, arguments)
     elif command == "site":
         course.run("lessons_support.website", *arguments, folder=os.getcwd())
     elif command == "test":
@@ -103,6 +101,23 @@ def copy_lessons(project, folder):
             "have the new one.".format(name)
         )
     return folder
+
+
+def say_progress(folder, arguments):
+    """Print what is done of the lessons in a folder, or in the one that is given."""
+    from lessons_support import progress
+
+    nothing = "No lesson has been opened yet."
+    if len(arguments) > 1:
+        sys.exit(
+            "progress takes one folder: python3 -m lessons_support progress [FOLDER]"
+        )
+    if arguments:
+        folder = folder / os.path.abspath(arguments[0])
+        nothing = "There are no lessons in {}.".format(folder)
+        if not folder.is_dir():
+            sys.exit("There is no folder {}.".format(folder))
+    print(progress.table(progress.lessons(folder)) or nothing)
 
 
 def in_front(folder):

@@ -160,6 +160,40 @@ def test_copies_for_a_class_need_no_set_up(project):
     assert not (project / ".venv").exists()
 
 
+LESSON = """{"cells": [
+    {"cell_type": "markdown", "source": "# 1.1 First"},
+    {"cell_type": "markdown", "source": "### Exercise 1.1a — One"},
+    {"cell_type": "markdown", "source": "### Exercise 1.1b — Two"}
+]}"""
+
+
+def test_progress_is_that_of_the_folder_that_is_given(project):
+    (project / "notebooks" / "1.1-first.ipynb").write_text(LESSON)
+    assert run(project, "progress") == (0, "No lesson has been opened yet.\n")
+    run(project, "copy", "class/ann")
+    own = project / "class" / "ann"
+    row = "w,1.1-first,1.1a,2,2,3.0"
+    (own / "progress.csv").write_text(f"when,lesson,exercise,held,asked,minutes\n{row}")
+    for folder in ("class/ann", "class/ann/", str(own)):
+        code, printed = run(project, "progress", folder)
+        assert code == 0
+        assert "1 of 2 done     3 min\n" in printed
+        assert "Go on with exercise 1.1b, in 1.1-first.ipynb.\n" in printed
+    assert run(project, "progress") == (0, "No lesson has been opened yet.\n")
+    assert not (project / ".venv").exists()
+
+
+def test_progress_says_what_is_wrong_with_a_folder_in_one_sentence(project):
+    (project / "file").touch()
+    for wrong in (["nowhere"], ["file"], ["a", "b"], ["--all"]):
+        code, printed = run(project, "progress", *wrong)
+        assert code == 1
+        assert one_sentence(printed), printed
+    (project / "empty").mkdir()
+    nothing = f"There are no lessons in {project / 'empty'}.\n"
+    assert run(project, "progress", "empty") == (0, nothing)
+
+
 @needs_pip
 def test_inside_the_environment_nothing_is_set_up(ready):
     inside = ready / ".venv" / ("Scripts" if os.name == "nt" else "bin") / "python"
