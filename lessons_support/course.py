@@ -6,11 +6,28 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 EXERCISE = re.compile(r"^### Exercise (\S+)", re.M)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: "markdown", "code" or another kind, its text, and its id or None."""
+
+    kind: str
+    source: str
+    id: str | None
+
+    @property
+    def exercises(self) -> tuple[str, ...]:
+        """The names of the exercises whose headings are in a cell of prose."""
+        prose = self.kind == "markdown"
+        return tuple(EXERCISE.findall(self.source)) if prose else ()
 
 
 @cache
@@ -29,26 +46,30 @@ def names() -> frozenset[str]:
     return frozenset(x.name for x in FOLDER.glob("*.ipynb"))
 
 
-def cells_of(path: Path) -> list[dict[str, object]]:
-    """The cells of a notebook, none where it cannot be read."""
+def cells_of(path: Path) -> list[Cell]:
+    """The cells of a notebook; whatever in a file is none is passed over."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError, TypeError):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        return [x for cell in cells for x in _cell(cell)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
 
 
-def exercises_in(cell: dict[str, object]) -> list[str]:
-    """The names of the exercises whose headings are in a cell of prose."""
-    return EXERCISE.findall("".join(cell["source"]))
+def _cell(cell: Any) -> Iterator[Cell]:
+    try:
+        source = "".join(cell["source"]).encode(errors="replace").decode()
+        yield Cell(cell["cell_type"], source, cell.get("id"))
+    except (KeyError, TypeError):
+        return
 
 
 def _code_below_headings(path: Path) -> Iterator[tuple[str, str]]:
     exercise = ""
     for cell in cells_of(path):
-        if cell["cell_type"] == "markdown":
-            exercise = (exercises_in(cell) or [exercise])[-1]
-        elif exercise:
-            yield exercise, "".join(cell["source"])
+        if cell.exercises:
+            exercise = cell.exercises[-1]
+        elif exercise and cell.kind == "code":
+            yield exercise, cell.source
 
 
 def _claims_in(source: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic
 
 from lessons_support import checks
-from lessons_support.course import cells_of, claims_by_exercise, exercises_in, names
+from lessons_support.course import cells_of, claims_by_exercise, names
 from lessons_support.kernel import shell
 
 FILE = "progress.csv"
@@ -82,9 +82,9 @@ class _Diary:
         """The exercise whose heading is the last one above a cell."""
         found = ""
         for cell in cells_of(self.path):
-            if cell["cell_type"] == "markdown":
-                found = (exercises_in(cell) or [found])[-1]
-            elif cell.get("id") == cell_id:
+            if cell.exercises:
+                found = cell.exercises[-1]
+            elif cell.kind == "code" and cell.id == cell_id:
                 return found
         return ""
 
@@ -142,9 +142,9 @@ def lessons(folder: Path) -> list[Lesson]:
 
 def _lesson(path: Path, rows: list[dict[str, str]]) -> Lesson:
     """A lesson; its exercises are done in whatever file that was."""
-    texts = [x for x in cells_of(path) if x["cell_type"] == "markdown"]
-    exercises = tuple(name for cell in texts for name in exercises_in(cell))
-    title = TITLE.search("".join(texts[0]["source"])) if texts else None
+    texts = [x for x in cells_of(path) if x.kind == "markdown"]
+    exercises = tuple(name for cell in texts for name in cell.exercises)
+    title = TITLE.search(texts[0].source) if texts else None
     mine = [x for x in rows if x["exercise"] in exercises]
     done = frozenset(x["exercise"] for x in mine if x["held"] == x["asked"])
     minutes = sum(float(x["minutes"]) for x in mine)

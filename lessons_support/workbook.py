@@ -54,7 +54,7 @@ def _digest(path: Path) -> str | None:
         try:
             cells = json.loads(text)["cells"]
             text = json.dumps([[x["cell_type"], "".join(x["source"])] for x in cells])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             pass  # what is no notebook is somebody's work all the same
     return hashlib.sha256(text.encode()).hexdigest()
 

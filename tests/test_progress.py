@@ -2,6 +2,7 @@
 
 import asyncio
 import csv
+import json
 import shutil
 
 import nbformat
@@ -240,3 +241,47 @@ def test_a_notebook_without_exercises_is_no_lesson(tmp_path):
     own = new_notebook(cells=[new_markdown_cell("# Notes")])
     nbformat.write(own, tmp_path / "notes.ipynb")
     assert lessons(tmp_path) == []
+
+
+DAMAGES = {
+    "no source": '{"cells": [{"cell_type": "markdown"}]}',
+    "no type": '{"cells": [{"source": "# A"}]}',
+    "no cells": '{"cells": null}',
+    "cells that are none": '{"cells": [null, 3, "a", [], {}]}',
+    "sources that are none": '{"cells": [{"cell_type": "markdown", "source": [1]}]}',
+    "a number": "3",
+    "nothing": "",
+    "no text": "\ud800",
+    "too deep": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("name", ["notes.ipynb", PATH.name])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_file_that_is_no_notebook_is_passed_over_and_kept(tmp_path, name, damage):
+    lay_out(FOLDER, tmp_path)
+    write(tmp_path, f"w,{NOTEBOOKS[0].stem},1.1a,4,4,1.0")
+    (tmp_path / name).write_text(damage, errors="surrogatepass")
+    before = (tmp_path / name).read_bytes()
+    lay_out(FOLDER, tmp_path)
+    here = lessons(tmp_path)
+    assert here[0].done == {"1.1a"}
+    whole = {x.path.name for x in here if x.exercises}
+    assert whole == {x.name for x in NOTEBOOKS} - {name}
+    assert to_go_on_with(here).next == "1.1b"
+    assert "1 of 3 done" in table(here)
+    assert (tmp_path / name).read_bytes() == before
+
+
+def test_a_cell_that_is_none_hides_no_other(own):
+    notebook = json.loads(own.read_text())
+    notebook["cells"].insert(0, {"cell_type": "markdown"})
+    own.write_text(json.dumps(notebook))
+    [lesson] = lessons(own.parent)
+    assert lesson.title.startswith("2.4 ")
+    assert len(lesson.exercises) == 4
+
+
+def test_half_a_character_in_a_title_can_be_printed(own):
+    own.write_text(own.read_text().replace('"# 2.4 ', '"# 2.4 \\ud800'))
+    assert table(lessons(own.parent)).encode().startswith(b"2.4 ?")
