@@ -76,7 +76,17 @@ def _write(path: Path, **what: object) -> None:
     path.write_text(FRAME.render(colours=COLOURS, **what), encoding="utf-8")
 
 
+def main(arguments: list[str]) -> None:
+    """Write the website into the folder that is asked for, and say where it is."""
+    if len(arguments) > 1:
+        sys.exit("site takes one folder: python3 -m lessons_support site [FOLDER]")
+    site = Path(*arguments or ["site"]).resolve()
+    try:
+        build(Path(__file__).resolve().parent.parent / "notebooks", site)
+    except OSError as error:
+        sys.exit(f"The website could not be written: {error}.")
+    print(f"The website is in {site}: open index.html.")
+
+
 if __name__ == "__main__":
-    target = Path(sys.argv[1] if len(sys.argv) > 1 else "site").resolve()
-    build(Path(__file__).resolve().parent.parent / "notebooks", target)
-    print(f"The website is in {target}: open index.html.")
+    main(sys.argv[1:])

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from lessons import NOTEBOOKS, exercises, read
 
-from lessons_support.website import build
+from lessons_support.website import build, main
 
 LOADED = {"script": "src", "link": "href", "img": "src", "iframe": "src"}
 
@@ -90,3 +90,24 @@ def test_a_folder_without_lessons_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has no notebooks"):
         build(tmp_path, tmp_path / "site")
     assert not (tmp_path / "site").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [["file"], ["file/site"], ["/dev/null/site"], ["one", "two"]]
+)
+def test_what_cannot_be_written_to_is_one_sentence(tmp_path, monkeypatch, wrong):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SystemExit) as end:
+        main(wrong)
+    assert str(end.value).endswith((".", "[FOLDER]"))
+    assert "\n" not in str(end.value)
+    assert [x.name for x in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_command_says_where_the_website_is(tmp_path, capsys):
+    main([str(tmp_path / "new" / "site")])
+    told = f"The website is in {tmp_path / 'new' / 'site'}: open index.html.\n"
+    assert capsys.readouterr().out == told
+    assert (tmp_path / "new" / "site" / "index.html").is_file()
