@@ -206,6 +206,15 @@ def _listener(port: int) -> socket.socket:
     return listener
 
 
+NO_START = (
+    "ERROR:    Application startup failed",
+    "ERROR:    Error loading ASGI app",
+    "Process SpawnProcess",
+)
+"""How lines begin by which uvicorn says that it will not serve (`lifespan/on.py` and
+`config.py`; the last is multiprocessing's). An app may print other errors and start."""
+
+
 class CommandServer:
     """What ``python -m uvicorn main:app`` starts, in a process group of its own."""
 
@@ -292,15 +301,18 @@ class CommandServer:
 
     def _has_failed(self) -> bool:
         """With --reload the process stays, waiting for the file to be changed."""
-        signs = ("ERROR:", "Process SpawnProcess")
-        return self.reader.ended(0) or any(x.startswith(signs) for x in self.said)
+        if self.process.poll() is not None or self.reader.ended(0):
+            return True
+        return any(x.startswith(NO_START) for x in self.said)
 
     def _why(self) -> str:
         if errors := raised(self.said):
             error, place = errors[-1]
             return f"{self.app} failed with {error}{at_place(place)}."
-        wrong = [x for x in self.said if x.startswith("ERROR:")] or self.said[-1:]
-        return " ".join(wrong[-1:]).removeprefix("ERROR:").strip()
+        for signs in NO_START, "ERROR:", "":
+            if wrong := [x for x in self.said if x.startswith(signs)]:
+                return wrong[-1].removeprefix("ERROR:").strip()
+        return f"{self.app} said nothing."
 
 
 def _guard(leader: int) -> subprocess.Popen[bytes] | None:

@@ -341,6 +341,41 @@ def test_a_command_that_cannot_start_is_one_clear_error(
     assert capfd.readouterr() == ("", "")
 
 
+SLOW = """
+import logging, time
+from fastapi import FastAPI
+print("ERROR: the cache is cold", flush=True)
+print("ERROR:    [Errno 111] no database yet, I try again", flush=True)
+logging.getLogger("uvicorn.error").error("Still no database")
+time.sleep(1)
+app = FastAPI()
+"""
+
+
+@pytest.mark.parametrize("reload", [False, True])
+def test_an_app_that_prints_an_error_and_takes_its_time_is_served(
+    reload, module, capfd
+):
+    with serve(module(SLOW), reload=reload) as url:
+        assert get(url).status_code == 404
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("code", ["", "print('ERROR: the cache is cold', flush=True)"])
+def test_a_command_that_ends_at_once_is_one_clear_error(code, module, capfd):
+    why = "the cache is cold" if code else "shop:app said nothing."
+    told = failure(module(f"{code}\nimport os; os._exit(3)"))
+    assert told == f"The server did not start. {why}"
+    assert capfd.readouterr() == ("", "")
+
+
+@posix
+def test_a_failed_start_is_told_also_while_a_thread_keeps_the_process(module):
+    thread = "import threading, time\nthreading.Thread(target=time.sleep, args=(60,))"
+    told = failure(module(f"{LIFE}\n{thread}.start()"))
+    assert "ValueError: no database" in told
+
+
 def test_an_app_whose_lifespan_fails_is_one_clear_error(capfd):
     @asynccontextmanager
     async def lifespan(app):
