@@ -225,7 +225,8 @@ class CommandServer:
         self.command += ["--reload"] * reload
         self.process: subprocess.Popen[str] | None = None
         self.said: list[str] = []
-        self.killed = False
+        self.reload = reload
+        self.gone = self.killed = False
 
     def start(self) -> Iterator[None]:
         """Raises RuntimeError with what uvicorn said if it does not come to serve."""
@@ -249,6 +250,7 @@ class CommandServer:
         """Ask the command to end, and kill it if it does not."""
         if self.process is None:
             return
+        self.gone = self._has_gone()
         self.process.terminate()
         # When nobody holds the other end of the pipe, all have ended: with --reload
         # there are several processes.
@@ -263,6 +265,7 @@ class CommandServer:
         self.process.wait()
         if self.reader.ended(0):
             self.process.stdout.close()
+        self.gone = self.gone or self._was_going()
 
     @property
     def url(self) -> str:
@@ -272,9 +275,12 @@ class CommandServer:
 
     @property
     def failures(self) -> list[str]:
-        """A sentence for each request that has failed, or was cut off."""
+        """A sentence for each request that failed or was cut off, and for a bad end."""
         told = [self._told(*x) for x in raised(self.said)]
-        if self.killed:
+        if self.gone:
+            how = "" if self.reload else f", {_ending(self.process.returncode)}"
+            told.append(f"The server of {self.app} ended before the block did{how}.")
+        elif self.killed:
             told.append(f"{self.app} did not stop when it was asked to: it was killed.")
         return told
 
@@ -304,6 +310,30 @@ class CommandServer:
         if self.process.poll() is not None or self.reader.ended(0):
             return True
         return any(x.startswith(NO_START) for x in self.said)
+
+    def _has_gone(self) -> bool:
+        """Whether what serves has ended; with --reload, a process waits beside it."""
+        if self.process.poll() is not None:
+            return True
+        if not self.reload:
+            return False
+        import psutil  # for this alone
+
+        with suppress(psutil.Error):
+            below = psutil.Process(self.process.pid).children()
+            return any(x.status() == psutil.STATUS_ZOMBIE for x in below)
+        return False
+
+    def _was_going(self) -> bool:
+        """Whether what has ended now was about to when it was asked to.
+
+        For its connections close first. uvicorn says that it shuts down, and ends by
+        the signal that it was sent (`Server.capture_signals`).
+        """
+        if self.reload or self.killed or "INFO:     Shutting down" in self.said:
+            return False
+        asked = -signal.SIGTERM if os.name == "posix" else 1
+        return self.process.returncode != asked
 
     def _why(self) -> str:
         if errors := raised(self.said):
@@ -339,6 +369,15 @@ def _kill(process: subprocess.Popen[str]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
+
+
+def _ending(code: int) -> str:
+    """How a process has ended, in words."""
+    if code >= 0:
+        return f"with exit code {code}"
+    with suppress(ValueError):
+        return f"by the signal {signal.Signals(-code).name}"
+    return f"by signal {-code}"
 
 
 AT = re.compile(r'\s+File "([^<].*)", line (\d+)')

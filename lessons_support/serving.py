@@ -26,7 +26,8 @@ def serve(app: Any, *, port: int = 0, reload: bool = False) -> Serving:
     recordings under way. An import string, such as ``"main_02:app"``, is served by the
     command ``python -m uvicorn main_02:app`` in the notebook's folder; ``reload`` adds
     ``--reload``. ``port`` 0 is any free one. What requests have failed with is said
-    when the block ends, and no request keeps it from ending for more than some seconds.
+    when the block ends, and that a command has ended before. No request keeps the block
+    from ending for more than some seconds.
 
     Raises TypeError or ValueError for what is neither, and RuntimeError in the block's
     first line if the server does not start.

@@ -708,6 +708,69 @@ def test_a_command_that_does_not_stop_is_killed(module, capsys):
     assert capsys.readouterr().out == told
 
 
+DIES = """
+import os, signal
+from fastapi import FastAPI
+app = FastAPI()
+@app.get("/exit/{code}")
+async def leave(code: int):
+    os._exit(code)
+@app.get("/signal/{number}")
+async def be_killed(number: int):
+    os.kill(os.getpid(), number)
+"""
+
+
+@posix
+@pytest.mark.parametrize(
+    ("path", "how"),
+    [
+        ("exit/3", "with exit code 3"),
+        ("exit/0", "with exit code 0"),
+        ("signal/9", "by the signal SIGKILL"),
+    ],
+)
+@pytest.mark.parametrize("later", [0, 0.3])
+def test_a_command_that_dies_inside_the_block_is_told(path, how, later, module, capfd):
+    with serve(module(DIES)) as url:
+        with pytest.raises(httpx.TransportError):
+            get(f"{url}/{path}")
+        time.sleep(later)
+    told = f"→ The server of shop:app ended before the block did, {how}.\n"
+    assert capfd.readouterr() == (told, "")
+
+
+@posix
+def test_a_reloaded_command_that_dies_inside_the_block_is_told(module, capfd):
+    with serve(module(DIES), reload=True) as url:
+        with pytest.raises(httpx.TransportError):
+            get(f"{url}/exit/3")
+        time.sleep(0.3)
+    told = "→ The server of shop:app ended before the block did.\n"
+    assert capfd.readouterr() == (told, "")
+
+
+@posix
+def test_a_death_is_told_beside_the_exception_on_its_way(module, capfd):
+    async def program():
+        async with serve(module(DIES)) as url, client(url) as asks:
+            await asks.get("/exit/3")
+
+    with pytest.raises(httpx.RemoteProtocolError):
+        asyncio.run(program())
+    told = "→ The server of shop:app ended before the block did, with exit code 3.\n"
+    assert capfd.readouterr() == (told, "")
+
+
+@pytest.mark.parametrize("reload", [False, True])
+def test_of_a_command_that_stops_when_it_is_asked_to_nothing_is_told(
+    reload, module, capfd
+):
+    with serve(module(DIES), reload=reload) as url:
+        assert get(url).status_code == 404
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_blocks_own_error_goes_through():
     with pytest.raises(KeyError, match="mine"), serve(app_with(pause)):
         raise KeyError("mine")
