@@ -14,14 +14,22 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 EXERCISE = re.compile(r"^### Exercise (\S+)", re.M)
 
+GIVEN = "claims"
+"""In a learner's copy: under this name a check cell's metadata has its claims. So it is
+known for one, edited or renamed, also when a newer course makes other claims."""
+
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: "markdown", "code" or another kind, its text, and its id or None."""
+    """A cell: "markdown", "code" or another kind, its text, and its id or None.
+
+    ``given`` are the claims that it made when the course gave it, where that is noted.
+    """
 
     kind: str
     source: str
     id: str | None
+    given: frozenset[str] = frozenset()
 
     @property
     def exercises(self) -> tuple[str, ...]:
@@ -36,7 +44,7 @@ def claims_by_exercise() -> dict[str, frozenset[str]]:
     found: dict[str, frozenset[str]] = {}
     for path in sorted(FOLDER.glob("*.ipynb")):
         for exercise, source in _code_below_headings(path):
-            if claims := frozenset(_claims_in(source)):
+            if claims := frozenset(claims_in(source)):
                 found.setdefault(exercise, claims)  # the first that checks anything
     return found
 
@@ -58,8 +66,9 @@ def cells_of(path: Path) -> list[Cell]:
 def _cell(cell: Any) -> Iterator[Cell]:
     try:
         source = "".join(cell["source"]).encode(errors="replace").decode()
-        yield Cell(cell["cell_type"], source, cell.get("id"))
-    except (KeyError, TypeError):
+        given = frozenset(cell.get("metadata", {}).get(GIVEN, ()))
+        yield Cell(cell["cell_type"], source, cell.get("id"), given)
+    except (KeyError, TypeError, AttributeError):
         return
 
 
@@ -72,11 +81,11 @@ def _code_below_headings(path: Path) -> Iterator[tuple[str, str]]:
             yield exercise, cell.source
 
 
-def _claims_in(source: str) -> Iterator[str]:
+def claims_in(source: str) -> Iterator[str]:
     """The sentences in calls of `check`, each in one line, as it is printed."""
     try:
         nodes = list(ast.walk(ast.parse(source)))
-    except SyntaxError:  # a mistake that the lesson shows
+    except (SyntaxError, ValueError):  # a mistake that the lesson shows
         return
     for call in nodes:
         if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "check":

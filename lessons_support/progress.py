@@ -59,9 +59,12 @@ class _Diary:
         self.seconds, self.last = self.seconds + min(now - self.last, PAUSE), now
         if not (checks.said and getattr(result, "success", False)):
             return
-        exercise = self._exercise(getattr(result.info, "cell_id", None))
-        asked = claims_by_exercise().get(exercise, frozenset())
-        if asked.isdisjoint(claim for claim, _ in checks.said):
+        exercise, given = self._place(getattr(result.info, "cell_id", None))
+        told = {claim for claim, _ in checks.said}
+        # A copy keeps the claims that it was given with; any other has the course's.
+        known = (given, claims_by_exercise().get(exercise, frozenset()))
+        asked = max(known, key=lambda claims: len(claims & told))
+        if not exercise or asked.isdisjoint(told):
             return  # the learner's own
         held = _held(asked)
         if self._note(exercise, held, len(asked)) and held == len(asked):
@@ -78,15 +81,15 @@ class _Diary:
             return False  # a folder that may not be written to: the lesson goes on
         return True
 
-    def _exercise(self, cell_id: str | None) -> str:
-        """The exercise whose heading is the last one above a cell."""
+    def _place(self, cell_id: str | None) -> tuple[str, frozenset[str]]:
+        """The exercise whose heading is the last above a cell, and its given claims."""
         found = ""
         for cell in cells_of(self.path):
             if cell.exercises:
                 found = cell.exercises[-1]
             elif cell.kind == "code" and cell.id == cell_id:
-                return found
-        return ""
+                return found, cell.given
+        return "", frozenset()
 
 
 def _held(asked: frozenset[str]) -> int:

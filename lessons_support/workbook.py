@@ -10,6 +10,8 @@ import json
 import os
 from pathlib import Path
 
+from lessons_support import course
+
 GIVEN = ".given.json"
 """In the folder: for each file that was given, a digest of it as it was then."""
 
@@ -60,7 +62,7 @@ def _digest(path: Path) -> str | None:
 
 
 def _fresh(path: Path) -> str:
-    """The text of a file; a notebook's without outputs and counts."""
+    """The text of a file; a notebook's without outputs, and with its claims noted."""
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".ipynb":
         return text
@@ -68,6 +70,8 @@ def _fresh(path: Path) -> str:
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             cell |= {"outputs": [], "execution_count": None}
+            if claims := sorted(course.claims_in("".join(cell["source"]))):
+                cell["metadata"] = {**cell.get("metadata", {}), course.GIVEN: claims}
     return json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -154,6 +154,29 @@ def test_a_copy_of_the_check_with_a_claim_of_ones_own_makes_it_done(own):
     assert lessons(own.parent)[0].done == {"2.4a"}
 
 
+def test_a_lesson_that_is_older_than_the_course_can_be_done(tmp_path, monkeypatch):
+    older, mine = tmp_path / "older", tmp_path / "mine"
+    older.mkdir()
+    lesson = nbformat.read(PATH, 4)
+    check = lesson.cells[exercises(read(PATH))[0].check.number - 1]
+    check.source, printed = checking(old := ["an old claim", "another", CLAIMS[0]])
+    nbformat.write(lesson, older / PATH.name)
+    lay_out(older, mine)
+    own = mine / "renamed.ipynb"
+    (mine / PATH.name).rename(own)
+    monkeypatch.setenv("JPY_SESSION_NAME", str(own))
+    cells = [(check.id, checking(x)[0]) for x in (old[:2], old, CLAIMS)]
+    fewer, all_old, all_new = asyncio.run(run(mine, *cells))
+    assert fewer == checking(old[:2])[1]
+    assert all_old == f"{printed}Exercise 2.4a is done.\n"
+    assert all_new == f"{TICKED}Exercise 2.4a is done.\n"
+    assert [(x["held"], x["asked"]) for x in rows(mine)] == [
+        ("2", "3"),
+        ("3", "3"),
+        ("3", "3"),
+    ]
+
+
 @pytest.mark.parametrize("name", ["", "terminal", "gone.ipynb"])
 def test_outside_jupyterlab_nothing_is_noted(own, monkeypatch, name):
     monkeypatch.setenv("JPY_SESSION_NAME", name and str(own.with_name(name)))

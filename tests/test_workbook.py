@@ -5,7 +5,7 @@ import shutil
 
 import nbformat
 import pytest
-from lessons import FOLDER, NOTEBOOKS
+from lessons import FOLDER, NOTEBOOKS, exercises, read
 
 from lessons_support.workbook import GIVEN, lay_out
 
@@ -44,6 +44,9 @@ def test_copies_are_the_lessons_without_outputs_and_counts(course):
         assert [(x.outputs, x.execution_count) for x in code] == [([], None)] * len(
             code
         )
+        noted = [x.id for x in code if "claims" in x.metadata]
+        checks = [x.check.number - 1 for x in exercises(read(path))]
+        assert noted == [copy.cells[x].id for x in checks]
     program = "main_01.py"
     assert (mine / program).read_text() == (lessons / program).read_text()
 
