@@ -93,6 +93,99 @@ def test_a_deleted_exercise_is_noted(notebook, tmp_path):
     assert (taken.code, taken.notes) == ("", ("The exercise is missing.",))
 
 
+@pytest.mark.parametrize("own", ["#### My answer", "#fun idea", "# What I learned"])
+@pytest.mark.parametrize("above", ["answer", "check"])
+def test_a_learners_own_heading_hides_nothing(own, above, notebook, tmp_path):
+    at = place(notebook, "mine = 1" if above == "answer" else FIRST.check)
+    notebook.cells.insert(at, v4.new_markdown_cell(f"{own}\nin my words"))
+    taken = answer(notebook, tmp_path)
+    assert (taken.code, taken.notes) == ("mine = 1", ())
+
+
+def test_an_exercise_ends_where_the_lesson_goes_on(notebook, tmp_path):
+    at = place(notebook, FIRST.check) + 1
+    notebook.cells[at] = v4.new_markdown_cell("## In short\n\nNo solution here.")
+    notebook.cells.insert(at + 1, v4.new_code_cell("evil = 1"))
+    assert answer(notebook, tmp_path).code == "mine = 1"
+
+
+SOLVED = f"{FIRST.solution}\nfound = 1"
+
+
+def merged(check):
+    """A notebook in which an answer and a check are one cell."""
+    notebook = filled(LESSON, {FIRST.name: f"{SOLVED}\n\n{check}"})
+    del notebook.cells[place(notebook, FIRST.check)]
+    return notebook
+
+
+def test_a_check_that_was_merged_with_the_answer_is_cut_off(tmp_path):
+    taken = answer(merged(FIRST.check), tmp_path)
+    assert (taken.code, taken.notes) == (SOLVED, ())
+
+
+def test_an_edited_check_that_was_merged_is_cut_off_and_noted(tmp_path):
+    taken = answer(merged(FIRST.check.replace("2.0", "4.5")), tmp_path)
+    assert taken.code == SOLVED
+    assert taken.notes == ("The check cell was edited; the course's own was used.",)
+
+
+def test_an_answer_above_a_check_that_begins_otherwise_is_an_answer(tmp_path):
+    check = f"mine = 1\n{FIRST.check.partition(chr(10))[2]}"
+    assert answer(merged(check), tmp_path).code == f"{SOLVED}\n\n{check}"
+
+
+@pytest.mark.parametrize("first", ["", "pages = 3\n"])
+def test_an_answer_may_quote_a_claim(first, tmp_path):
+    goal = f'{first}# My goal: check(True, "{FIRST.claims[0]}")\n{first}'
+    notebook = filled(LESSON, {FIRST.name: goal + FIRST.solution})
+    taken = answer(notebook, tmp_path)
+    assert (taken.code, taken.notes) == (goal + FIRST.solution, ())
+
+
+def test_an_answer_may_check_a_claim_itself(tmp_path):
+    mine = f'{FIRST.solution}\n\ncheck(True, "{FIRST.claims[0]}")'
+    assert answer(filled(LESSON, {FIRST.name: mine}), tmp_path).code == mine
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        f"### ✅ Exercise {FIRST.name} — {FIRST.title}",
+        f"###  Exercise {FIRST.name} – {FIRST.title}",
+        f"## **exercise {FIRST.name}**: done",
+        f"Done: Exercise {FIRST.name}, {FIRST.title}",
+    ],
+)
+def test_an_exercise_is_known_by_its_name(heading, notebook, tmp_path):
+    task = notebook.cells[place(notebook, "mine = 1") - 1]
+    task.source = task.source.replace(task.source.partition("\n")[0], heading)
+    taken = answer(notebook, tmp_path)
+    assert (taken.code, taken.notes) == ("mine = 1", ())
+
+
+def test_prose_that_names_an_exercise_is_no_exercise(notebook, tmp_path):
+    text = f"As in Exercise {FIRST.name}.\n\n### After exercise {FIRST.name}"
+    notebook.cells.insert(place(notebook, FIRST.check), v4.new_markdown_cell(text))
+    taken = answer(notebook, tmp_path)
+    assert (taken.code, taken.notes) == ("mine = 1", ())
+
+
+def test_the_courses_own_notebooks_are_read_as_the_course_reads_them(tmp_path):
+    for one in COURSE.values():
+        path = submit(tmp_path, "ann", one, {})
+        for exercise in one.exercises:
+            taken = read(path, tmp_path, COURSE).answers[exercise.name]
+            assert (taken.code, taken.notes) == (exercise.frame, ())
+
+
+def test_a_file_whose_headings_were_all_edited_is_still_read(notebook, tmp_path):
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("### Exercise", "###  Exercise")
+        cell.source = cell.source.replace(" — ", " – ")
+    assert answer(notebook, tmp_path).code == "mine = 1"
+
+
 def test_code_elsewhere_is_not_taken(notebook, tmp_path):
     notebook.cells.insert(0, v4.new_code_cell("evil = 1"))
     notebook.cells.append(v4.new_code_cell("evil = 2"))

@@ -1,10 +1,11 @@
 """Re-run learners' notebooks, and give each exercise its verdict, with the reasons.
 
 Start with ``python -m lessons_support grade --help``. To read the package: `submission`
-takes answers from notebooks, `lesson` finds what each of them builds on; `judge` runs
-one in a `kernel`, where `witness` watches; the kernel is forked from a `template` into
-a `box`. `grade` says what that is worth, `store` keeps it, `report` shows it, `session`
-does all of it for a folder. The rest is `command`, `cluster`, `nbgrader` and `refresh`.
+reads notebooks, `answer` finds the answers in them, `lesson` what each of them builds
+on; `judge` runs one in a `kernel`, where `witness` watches; the kernel is forked from a
+`template` into a `box`. `grade` says what that is worth, `store` keeps it, `report`
+shows it, `session` does all of it for a folder. The rest is `command`, `cluster`,
+`nbgrader` and `refresh`.
 
 What is taken from a submission
     Its answer cells, and nothing else: the code between the heading "### Exercise …"

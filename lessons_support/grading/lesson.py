@@ -77,12 +77,16 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A lesson: its name is that of its file, ``files`` are those beside it."""
+    """A lesson: its name is that of its file, ``files`` are those beside it.
+
+    ``headings`` are those of its prose cells, but for exercises.
+    """
 
     name: str
     title: str
     exercises: tuple[Exercise, ...]
     files: tuple[tuple[str, str], ...] = ()
+    headings: frozenset[str] = frozenset()
 
     @property
     def number(self) -> str:
@@ -96,7 +100,16 @@ def read_lesson(path: Path) -> Lesson:
     heading = cells[0].source.partition("\n")[0].lstrip("# ")
     beside = sorted(path.parent.glob("*.py"))
     files = tuple((x.name, x.read_text(encoding="utf-8")) for x in beside)
-    return Lesson(path.stem, heading, tuple(_exercises(cells)), files)
+    headings = frozenset(heading_of(x) for x in cells if not x.task) - {""}
+    return Lesson(path.stem, heading, tuple(_exercises(cells)), files, headings)
+
+
+def heading_of(cell: Cell) -> str:
+    """The heading, of first to third level, that a prose cell begins with, or ""."""
+    first = cell.source.lstrip().partition("\n")[0]
+    marks = len(first) - len(first.lstrip("#"))
+    is_one = cell.kind == "markdown" and 1 <= marks <= 3
+    return " ".join(first[marks:].casefold().split()) if is_one else ""
 
 
 def lessons(folder: Path = FOLDER) -> dict[str, Lesson]:

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from lessons_support.grading import report
+from lessons_support.grading.answer import Answer
 from lessons_support.grading.grade import Grade, Task
 from lessons_support.grading.job import Outcome
 from lessons_support.grading.lesson import Exercise, Lesson
 from lessons_support.grading.store import Store
-from lessons_support.grading.submission import Answer, Submission, read_all
+from lessons_support.grading.submission import Submission, read_all
 
 NOT_ATTEMPTED = "Not attempted: the answer cell is as shipped."
 

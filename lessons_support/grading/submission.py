@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lessons_support.grading.lesson import Cell, Exercise, Lesson, cells_of, lessons
+from lessons_support.grading.answer import Answer, answer, task_of
+from lessons_support.grading.lesson import Cell, Lesson, cells_of, lessons
 
 LARGEST = 20_000_000
 """Bytes of a file that is still read; a lesson has at most 200,000."""
@@ -20,14 +21,6 @@ class Misfit(ValueError):
     """
 
     learner = ""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a learner wrote for one exercise, and what a teacher should know of it."""
-
-    code: str
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,8 @@ def _notebooks(
 def read(path: Path, root: Path, course: dict[str, Lesson]) -> Submission:
     """The submission in a file below a folder; raises Misfit."""
     cells = _cells(path)
-    names = {x.task["name"] for x in cells if x.task}
+    titles = {y.name: y.title for x in course.values() for y in x.exercises}
+    names = {task_of(x, titles) for x in cells}
     found = [(len(names & {y.name for y in x.exercises}), x) for x in course.values()]
     most, lesson = max(found, key=lambda x: x[0])  # of equals the first
     if not most:
@@ -87,7 +81,7 @@ def read(path: Path, root: Path, course: dict[str, Lesson]) -> Submission:
             f"{path} has none of the course's exercises (a heading such as "
             f"'### Exercise {lesson.exercises[0].name} — …'): is it the right file?"
         )
-    answers = {x.name: _answer(x, cells) for x in lesson.exercises}
+    answers = {x.name: answer(x, lesson, cells) for x in lesson.exercises}
     return Submission(_learner(path, root, lesson), lesson, answers)
 
 
@@ -128,40 +122,3 @@ def _folder(path: Path, root: Path) -> str:
 def printable(text: str) -> str:
     """Text without line breaks and control characters, not even for a terminal."""
     return "".join(x if x.isprintable() else "�" for x in text).strip()
-
-
-def _answer(exercise: Exercise, cells: list[Cell]) -> Answer:
-    tasks = [x for x, cell in enumerate(cells) if cell.task]
-    places = [x for x in tasks if cells[x].task["name"] == exercise.name]
-    if not places:
-        return Answer("", ("The exercise is missing.",))
-    notes = ["The exercise is there twice: the last one counts."] * (len(places) > 1)
-    code = list(_code_below(cells[places[-1] + 1 :]))
-    checks = [x for x in code if _is_check(x, exercise)]
-    answers = [x for x in code if x not in checks]
-    if not answers:
-        return Answer("", (*notes, "The answer cell is missing."))
-    if len(answers) > 1:
-        notes.append(f"{len(answers)} answer cells were joined.")
-    if not checks:
-        notes.append("The check cell was missing; the course's own was used.")
-    elif any(x.split() != exercise.check.split() for x in checks):
-        notes.append("The check cell was edited; the course's own was used.")
-    return Answer("\n\n".join(answers), tuple(notes))
-
-
-def _code_below(cells: list[Cell]) -> Iterator[str]:
-    """The code of an exercise: down to its solution, or to the next heading."""
-    for cell in cells:
-        ends = cell.source.startswith("#") or "<summary>Solution<" in cell.source
-        if cell.task or (cell.kind == "markdown" and ends):
-            return
-        if cell.kind == "code" and cell.source.strip():
-            yield cell.source
-
-
-def _is_check(source: str, exercise: Exercise) -> bool:
-    """Whether a cell is the check, edited or not: it checks one of its claims."""
-    if source.split() == exercise.check.split():
-        return True
-    return "check(" in source and any(x in source for x in exercise.claims)
