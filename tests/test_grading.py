@@ -137,6 +137,33 @@ def test_an_interrupted_command_goes_on_where_it_stopped(tmp_path):
     assert {x: x.stat().st_mtime_ns for x in kept} == kept
 
 
+# --- what people do in notebooks
+
+HABITS = {
+    "inline": "%matplotlib inline\n",
+    "autoreload": "%load_ext autoreload\n%autoreload 2\n",
+    "plot": "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()\n",
+    "retina": "%config InlineBackend.figure_format = 'retina'\n",
+}
+
+
+@pytest.fixture(scope="module")
+def habits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("habits")
+    one = lesson("2.2")
+    for learner, first in HABITS.items():
+        given = {x.name: first + x.solution for x in one.exercises[:1]}
+        submit(folder, learner, one, given)
+    return grade(tmp_path_factory.mktemp("out"), folder)
+
+
+@boxed
+@pytest.mark.parametrize("learner", HABITS)
+def test_habits_of_notebooks_are_no_forgery(learner, habits):
+    line = habits.line(learner, "2.2a")
+    assert (line["points"], line["note"]) == (line["claims asked"], ""), line
+
+
 # --- without a box
 
 

@@ -51,6 +51,8 @@ What a verdict is protected from
     lessons_support, asyncio, the packages that the lesson uses, built-in functions or
     IPython's hooks; objects that equal everything; files of the course's name. Where
     such a thing is found, the exercise gets no points and the note says what was found.
+    What installed packages register with IPython while an answer runs, as matplotlib
+    does, is harmless: it is taken away before the check.
     As a last test the exercise's frame, as shipped, is judged in the same kernel: no
     claim may hold. Objects that the lesson has made, such as a server's list of guests,
     an answer may change. A verdict that nobody may forge needs an eye on the answer.

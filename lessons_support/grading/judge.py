@@ -208,14 +208,42 @@ class _Run:
         if liars := told.get("liars"):
             names = ", ".join(map(str, liars))
             return f"Its result decides itself what it is equal to (class {names})."
-        before = self._told("enter")["seal"]
-        for after in self._told("arm")["seal"], {**before, **told["seal"]}:
-            if changed := sorted(x for x in before if after.get(x) != before[x]):
-                return f"It changed {', '.join(changed[:5])}."
+        if changed := self._changed(told):
+            return changed
         again = self._told("report again").get("claims")
         if self._any_held() and (again is None or any(x for x, _ in again)):
             return "After it, claims hold without any answer."
         return ""
+
+    def _changed(self, told: dict[str, Any]) -> str:
+        """What it changed that a verdict rests on: sentences."""
+        enter, arm = self._told("enter"), self._told("arm")
+        before = enter["seal"]
+        seals = (arm, arm["seal"]), (told, {**before, **told["seal"]})
+        for found, after in seals:
+            if changed := sorted(x for x in before if after.get(x) != before[x]):
+                hooks = enter["hooks"], found["hooks"]
+                of_cells = _of_cells(*hooks) if "IPython" in changed else ""
+                return f"It changed {', '.join(changed[:5])}.{of_cells}"
+        return ""
+
+
+def _of_cells(before: dict[str, list[str]], after: dict[str, list[str]]) -> str:
+    """What else IPython calls now when it runs a cell: sentences for a teacher."""
+    new = [
+        f"{name} ({place})"
+        for place, names in after.items()
+        for name in names
+        if names.count(name) > before.get(place, []).count(name)
+    ]
+    if not new:
+        return (
+            " It no longer calls what it did when it runs a cell, or not in that way."
+        )
+    return (
+        f" Now it calls {', '.join(dict.fromkeys(new[:5]))} when it runs a cell. That "
+        "may be harmless, but could as well change the check."
+    )
 
 
 def _writing(files: tuple[tuple[str, str], ...]) -> str:

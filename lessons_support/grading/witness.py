@@ -11,7 +11,7 @@ import os
 import sys
 from dataclasses import is_dataclass
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 
 import lessons_support
 
@@ -49,9 +49,11 @@ def enter(number):
     apart = ModuleType("__main__")
     apart.__dict__.update(ip.user_ns)
     ip.kept = {"course": ip.user_module, "files": files(), "environ": {**os.environ}}
+    ip.kept["callbacks"] = [x for calls in ip.events.callbacks.values() for x in calls]
     for verb in lessons_support.__all__:  # so that all of it is loaded, and sealed
         getattr(lessons_support, verb)
-    publish(number, seal=seal(ip.user_module) | definitions(ip.user_module))
+    found = seal(ip.user_module) | definitions(ip.user_module)
+    publish(number, seal=found, hooks=in_words(hooks()))
     move(apart)
 
 
@@ -64,13 +66,10 @@ def move(module):
 
 def seal(course):
     """A number for each thing that a verdict rests on, another if it was changed."""
-    ip, used = shell(), set(map(package, vars(course).values())) - NOT_SEALED
-    inputs = ip.input_transformer_manager
-    hooks = [ip.ast_transformers, ip.input_transformers_post, inputs.line_transforms]
-    hooks += [inputs.cleanup_transforms, inputs.token_transformers]
-    hooks += ip.events.callbacks.values()
+    events, used = shell().events, set(map(package, vars(course).values())) - NOT_SEALED
+    caller = id(events), sorted(vars(events)), id(type(events).trigger)
     found = {
-        "IPython": [tuple(map(id, x)) for x in hooks],
+        "IPython": [*caller, *(tuple(map(id, x)) for x in hooks().values())],
         "sys.settrace": sys.gettrace(),
         "sys.setprofile": sys.getprofile(),
     }
@@ -80,6 +79,31 @@ def seal(course):
         elif name.partition(".")[0] in used:  # which may change themselves
             found[name] = id(module), foreign(module)
     return {name: hash(str(value)) for name, value in found.items()}
+
+
+def hooks():
+    """What IPython calls when it runs a cell, by where that is noted."""
+    ip = shell()
+    inputs = ip.input_transformer_manager
+    return {
+        "ast_transformers": ip.ast_transformers,
+        "input_transformers_post": ip.input_transformers_post,
+        "line_transforms": inputs.line_transforms,
+        "cleanup_transforms": inputs.cleanup_transforms,
+        "token_transformers": inputs.token_transformers,
+        **ip.events.callbacks,
+    }
+
+
+def in_words(hooks):
+    """The names of what is called, by where it is noted, as far as it is a function."""
+    return {str(place): [named(x) for x in calls] for place, calls in hooks.items()}
+
+
+def named(call):
+    function = call.__func__ if type(call) is MethodType else call
+    is_one = type(function) is FunctionType
+    return str(function.__code__.co_name if is_one else type(call).__name__)[:60]
 
 
 def definitions(course):
@@ -135,7 +159,9 @@ def arm(number, asked):
     """Hand what was asked for over to the course's namespace; claims are noted."""
     kept, answers = shell().kept, shell().user_ns
     course = kept["course"]
-    publish(number, seal=seal(course) | definitions(course))
+    take_away_callbacks(kept["callbacks"])
+    found = seal(course) | definitions(course)
+    publish(number, seal=found, hooks=in_words(hooks()))
     state.update(number=number, asked=asked, course=course)
     state["wrote"] = restore(kept["files"])
     os.environ.clear()
@@ -147,6 +173,42 @@ def arm(number, asked):
             vars(course)[name] = answers[name]
     vars(course)[f"_{number}"] = globals()
     listen(vars(course))
+
+
+def take_away_callbacks(kept):
+    """Unregister what packages have registered for the answer, as matplotlib does.
+
+    So none is called while the check runs, and it does not matter what else it would
+    call. Other callbacks stay, to be found. All are in plain lists from now on.
+    """
+    events, known = shell().events, set(map(id, kept))
+    events.callbacks = {
+        event: [x for x in calls if id(x) in known or not is_installed(x)]
+        for event, calls in events.callbacks.items()
+    }
+
+
+def is_installed(callback):
+    """Whether a callback is a function of an installed file, or of its magics.
+
+    No other object's method: a thread's, for example, calls what it was given.
+    """
+    function = callback
+    if type(callback) is MethodType:
+        function, kind = callback.__func__, type(callback.__self__)
+        is_magics = "IPython.core.magic.Magics" in map(full_name, kind.__mro__)
+        if not is_magics or kind.__module__ != function.__module__:
+            return False
+    if type(function) is not FunctionType:
+        return False
+    file, module = function.__code__.co_filename, sys.modules.get(function.__module__)
+    is_whole = module is not None and function.__globals__ is vars(module)
+    below = any(Path(file).is_relative_to(x) for x in (sys.prefix, sys.base_prefix))
+    return is_whole and below and os.path.isfile(file)
+
+
+def full_name(kind):
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def restore(wanted):
@@ -196,6 +258,7 @@ def report():
         state["number"],
         claims=claims,
         seal=seal(state["course"]),
+        hooks=in_words(hooks()),
         wrote=state["wrote"],
         liars=sorted(set(liars(given)))[:5],
         noisy="real time" in state or any(x.blocked or x.stopped for x in timelines),
