@@ -1,9 +1,12 @@
 """The command `grade`, as a grader uses it: learners' answers in, verdicts out."""
 
 import asyncio
+import io
+import os
 import re
 import shutil
 import signal
+import sys
 import time
 
 import nbformat
@@ -269,6 +272,24 @@ def test_with_the_flag_it_grades_all_the_same(tmp_path, monkeypatch, capsys):
     assert graded.line("in", "9a")["note"].startswith("Not attempted")
     assert graded.lines[-1]["note"].endswith("damaged. Ask for it again.")
     assert "bob.ipynb is not a notebook" in graded.printed
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_no_name_of_a_file_stops_the_others(encoding, tmp_path, monkeypatch):
+    (tmp_path / "in" / "ann").mkdir(parents=True)
+    small = small_lesson(tmp_path / "in" / "ann", "needed = 1")
+    monkeypatch.setattr(submission, "lessons", lambda: {small.name: small})
+    torn = tmp_path / "in" / os.fsdecode(b"m\xfcller") / "9-small.ipynb"
+    torn.parent.mkdir()
+    torn.write_text("torn")
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    output = tmp_path / "out"
+    where = [str(tmp_path / "in"), "--output", str(output), "--unboxed"]
+    assert main(["grade", *where]) == 1
+    assert [x["learner"] for x in Graded(1, "", output).lines] == ["ann", "m�ller"]
+    terminal.flush()
+    assert b"ller/9-small.ipynb" in terminal.buffer.getvalue().replace(b"\n", b"")
 
 
 def test_an_exercise_is_run_below_the_cells_that_it_needs(prove, tmp_path):

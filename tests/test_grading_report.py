@@ -63,6 +63,14 @@ def test_the_table_as_csv(tmp_path):
     assert lines[2][-1] == "a.ipynb is not a notebook."
 
 
+def test_what_no_file_can_hold_is_replaced(tmp_path):
+    half = replace(GRADE, learner="a\ud800", outcome=replace(OUTCOME, shown="→ \ud800"))
+    report.write_csv(tmp_path / "grades.csv", [half], [Misfit("\ud800.ipynb is torn.")])
+    assert read(tmp_path / "grades.csv")[1][0] == "a?"
+    assert read(tmp_path / "grades.csv")[2][-1] == "�.ipynb is torn."
+    assert "→ ?" in page(half, tmp_path)
+
+
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx"])
 def test_no_spreadsheet_takes_a_name_for_a_formula(name, tmp_path):
     path = tmp_path / "grades.csv"

@@ -265,6 +265,16 @@ def test_a_place_without_notebooks_gets_a_sentence(tmp_path):
     assert "does not exist" in str(misfits[1])
 
 
+def test_what_is_said_of_a_file_can_be_printed_whatever_it_is_called(tmp_path):
+    path = tmp_path / os.fsdecode(b"m\xfcller") / "torn\n\x1b[31m.ipynb"
+    path.parent.mkdir()
+    path.write_text("torn")
+    [[misfit]] = [read_all([tmp_path])[1]]
+    assert "m�ller/torn��[31m.ipynb is not a notebook" in str(misfit)
+    assert misfit.learner == "m�ller"
+    assert str(misfit).isprintable()
+
+
 # --- whose it is
 
 

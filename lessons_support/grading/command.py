@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
 GRADE = """\
@@ -86,6 +86,8 @@ def _add_grade(grade: argparse.ArgumentParser) -> None:
 def main(arguments: list[str]) -> int:
     """Do what the arguments ask for; the exit code."""
     asked = parser().parse_args(arguments)
+    with suppress(AttributeError):  # a terminal may know few characters
+        sys.stdout.reconfigure(errors="replace")
     try:
         return COMMANDS[asked.command](asked)
     except KeyboardInterrupt:

@@ -42,7 +42,7 @@ def write_all(folder: Path, learners: By, misfits: list[Misfit]) -> None:
 
 def write_csv(path: Path, grades: list[Grade], misfits: list[Misfit]) -> None:
     """One line an exercise; then one for each file that could not be graded."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="replace") as file:
         lines = csv.writer(file)
         lines.writerow(COLUMNS)
         for one in grades:
@@ -120,7 +120,7 @@ def write_learner(folder: Path, grades: list[Grade]) -> None:
         when=datetime.now().strftime("%Y-%m-%d %H:%M"),
         findings=findings,
     )
-    (folder / "feedback.html").write_text(page, encoding="utf-8")
+    (folder / "feedback.html").write_text(page, "utf-8", "replace")
     text = json.dumps(results(grades), indent=1)
     (folder / "results.json").write_text(text, encoding="utf-8")
 

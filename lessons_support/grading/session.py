@@ -18,7 +18,7 @@ from lessons_support.grading.grade import Grade, Task
 from lessons_support.grading.job import Outcome
 from lessons_support.grading.lesson import Exercise, Lesson
 from lessons_support.grading.store import Store
-from lessons_support.grading.submission import Submission, read_all
+from lessons_support.grading.submission import Submission, printable, read_all
 
 NOT_ATTEMPTED = "Not attempted: the answer cell is as shipped."
 
@@ -58,7 +58,8 @@ class Session:
         return 1 if misfits or failed else 0
 
     def _say(self, sentence: str, style: str | None = None) -> None:
-        self.console.print(sentence, style=style, markup=False, highlight=False)
+        options = {"style": style, "markup": False, "highlight": False}
+        self.console.print(printable(sentence), **options)
 
     async def _prove(
         self, lessons: dict[str, Lesson], bar: Progress

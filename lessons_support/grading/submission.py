@@ -22,6 +22,10 @@ class Misfit(ValueError):
 
     learner = ""
 
+    def __init__(self, sentence: str) -> None:
+        """With a sentence that can be written, whatever a file is called."""
+        super().__init__(printable(sentence))
+
 
 @dataclass(frozen=True)
 class Submission:
