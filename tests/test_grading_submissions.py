@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -263,6 +264,68 @@ def test_a_place_without_notebooks_gets_a_sentence(tmp_path):
     assert submissions == []
     assert "has no notebook" in str(misfits[0])
     assert "does not exist" in str(misfits[1])
+
+
+def test_a_folder_without_a_notebook_gets_a_sentence(tmp_path):
+    submit(tmp_path, "ann", LESSON, {})
+    for path in "bob/deep/work.zip", "grades/bob/feedback.html", ".git/config":
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).touch()
+    submissions, misfits = read_all([tmp_path], tmp_path / "grades")
+    assert [x.learner for x in submissions] == ["ann"]
+    [misfit] = misfits
+    assert f"{tmp_path / 'bob'} has no notebook" in str(misfit)
+    assert misfit.learner == "bob"
+
+
+@pytest.mark.parametrize("where", ["bob", "bob/deep"])
+def test_a_link_to_a_folder_gets_a_sentence(where, tmp_path):
+    submit(tmp_path, "ann", LESSON, {})
+    (tmp_path / where).parent.mkdir(exist_ok=True)
+    (tmp_path / where).symlink_to(tmp_path / "ann")
+    (tmp_path / "ann" / "link").symlink_to(tmp_path)  # beside a notebook it is no harm
+    submissions, [misfit] = read_all([tmp_path])
+    assert [x.learner for x in submissions] == ["ann"]
+    assert f"{tmp_path / where} is a link to a folder" in str(misfit)
+    assert misfit.learner == "bob"
+
+
+def test_capitals_make_a_notebook_too(tmp_path):
+    path = submit(tmp_path, "ann", LESSON, {})
+    path.rename(path.with_suffix(".IPYNB"))
+    path = submit(tmp_path, "", LESSON, {})
+    path.rename(path.with_name(f"{LESSON.name.upper()}-BOB.IPYNB"))
+    submissions, misfits = read_all([tmp_path])
+    assert [x.learner for x in submissions] == ["BOB", "ann"]
+    assert misfits == []
+
+
+def test_what_macos_adds_is_no_notebook(tmp_path):
+    one = submit(tmp_path, "ann", LESSON, {})
+    for folder in "__MACOSX/ann", "ann", "ann/__MACOSX":
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / f"._{one.name}").write_bytes(b"\0\5\x16\7")
+    submissions, misfits = read_all([tmp_path])
+    assert [x.learner for x in submissions] == ["ann"]
+    assert misfits == []
+
+
+def test_what_cannot_be_read_stops_no_other(tmp_path, monkeypatch):
+    there = Path.iterdir
+
+    def iterdir(path):
+        if path.name == "bob":
+            raise PermissionError(13, "Permission denied")
+        return there(path)
+
+    submit(tmp_path, "ann", LESSON, {})
+    submit(tmp_path, "bob", LESSON, {})
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    submissions, misfits = read_all([tmp_path, tmp_path / ("x" * 300)])
+    assert [x.learner for x in submissions] == ["ann"]
+    assert f"{tmp_path / 'bob'} cannot be read: Permission denied." == str(misfits[0])
+    assert "xxx cannot be read: File name too long." in str(misfits[1])
+    assert misfits[0].learner == "bob"
 
 
 def test_what_is_said_of_a_file_can_be_printed_whatever_it_is_called(tmp_path):

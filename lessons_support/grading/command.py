@@ -34,8 +34,8 @@ what is written into the folder:
   runs/                    every run, so that the same line goes on where it stopped;
                            delete it to grade afresh
 
-The exit code is 0; 1 if a file could not be graded; 2 if nothing was graded; 130 if
-the run was interrupted."""
+The exit code is 0; 1 if a file or a folder could not be graded; 2 if nothing was
+graded; 130 if the run was interrupted."""
 
 EXPORT = """\
 Write the lessons as nbgrader's source notebooks: put them into a course's

@@ -38,7 +38,7 @@ class Session:
 
     async def grade(self, places: list[Path]) -> int:
         """Grade what is in these places; the exit code. Raises Unusable."""
-        submissions, misfits = read_all(places)
+        submissions, misfits = read_all(places, self.output)
         for misfit in misfits:
             self._say(str(misfit), style="red")
         if not submissions:

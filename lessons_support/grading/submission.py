@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -36,15 +37,19 @@ class Submission:
     answers: dict[str, Answer]
 
 
-def read_all(places: list[Path]) -> tuple[list[Submission], list[Misfit]]:
+def read_all(
+    places: list[Path], without: Path | None = None
+) -> tuple[list[Submission], list[Misfit]]:
     """The submissions in files and folders, and what cannot be graded.
+
+    ``without`` is a folder that is none of a learner's, if it is in one of the places.
 
     No two are of the same learner and lesson: the second one's learner is "ann (2)".
     """
     course, taken = lessons(), set()
     submissions: list[Submission] = []
     misfits: list[Misfit] = []
-    for path, root in dict.fromkeys(_notebooks(places, misfits)):
+    for path, root in dict.fromkeys(_notebooks(places, misfits, without)):
         try:
             one = read(path, root, course)
         except Misfit as error:
@@ -60,17 +65,70 @@ def read_all(places: list[Path]) -> tuple[list[Submission], list[Misfit]]:
 
 
 def _notebooks(
-    places: list[Path], misfits: list[Misfit]
+    places: list[Path], misfits: list[Misfit], without: Path | None
 ) -> Iterator[tuple[Path, Path]]:
     """The notebooks in files and folders, each with the folder that it was found in."""
     for place in places:
-        found = [place]
-        if place.is_dir():
-            found = sorted(place.rglob("*.ipynb"))
-            found = [x for x in found if ".ipynb_checkpoints" not in x.parts]
-            if not found:
-                misfits.append(Misfit(f"{place} has no notebook (*.ipynb) in it."))
-        yield from ((x, place if place.is_dir() else place.parent) for x in found)
+        if not os.path.isdir(place):  # which raises nothing
+            yield place, place.parent
+            continue
+        before = len(misfits)
+        entries = _entries(place, misfits, place)
+        entries = [x for x in entries if not _is_same(x, without)]
+        found = [x for entry in entries for x in _below(entry, misfits, place)]
+        yield from ((x, place) for x in found)
+        if not found and len(misfits) == before:
+            misfits.append(Misfit(f"{place} has no notebook (*.ipynb) in it."))
+
+
+def _below(entry: Path, misfits: list[Misfit], root: Path) -> list[Path]:
+    """The notebooks in what lies in a place; a folder with none of them is a misfit."""
+    if not os.path.isdir(entry):
+        return [entry] if _is_notebook(entry) else []
+    before, folders, found = len(misfits), [entry], []
+    why = f"{entry} has no notebook (*.ipynb) in it: ask for one, not packed."
+    while folders:
+        folder = folders.pop()
+        if folder.is_symlink():
+            why = f"{folder} is a link to a folder: ask for the notebook itself."
+            continue
+        inside = _entries(folder, misfits, root)
+        folders += filter(os.path.isdir, inside)
+        found += [x for x in inside if _is_notebook(x) and not os.path.isdir(x)]
+    if not found and len(misfits) == before and not entry.name.startswith("."):
+        misfits.append(_misfit(why, entry, root))
+    return sorted(found)
+
+
+def _entries(folder: Path, misfits: list[Misfit], root: Path) -> list[Path]:
+    """What is in a folder, but for what programs leave there."""
+    try:
+        return sorted(x for x in folder.iterdir() if not _is_left(x))
+    except OSError as error:
+        text = f"{folder} cannot be read: {error.strerror}."
+        misfits.append(_misfit(text, folder, root))
+        return []
+
+
+def _is_left(path: Path) -> bool:
+    """Whether a program left it there: JupyterLab its copies, macOS notes on files."""
+    is_folder = path.name in (".ipynb_checkpoints", "__MACOSX")
+    return is_folder or path.name.startswith("._")
+
+
+def _is_notebook(path: Path) -> bool:
+    return path.suffix.lower() == ".ipynb"
+
+
+def _is_same(path: Path, other: Path | None) -> bool:
+    return other is not None and path.absolute() == other.absolute()
+
+
+def _misfit(text: str, path: Path, root: Path) -> Misfit:
+    """A misfit of the learner in whose folder a file or folder is."""
+    found = Misfit(text)
+    found.learner = _folder(path / "any", root)
+    return found
 
 
 def read(path: Path, root: Path, course: dict[str, Lesson]) -> Submission:
@@ -90,30 +148,36 @@ def read(path: Path, root: Path, course: dict[str, Lesson]) -> Submission:
 
 
 def _cells(path: Path) -> list[Cell]:
-    if not path.exists() and not path.is_symlink():
-        raise Misfit(f"{path} does not exist: give a notebook, or a folder.")
-    if path.is_symlink() or not path.is_file():
-        raise Misfit(f"{path} is a link or no ordinary file: ask for the file itself.")
     try:
-        if path.stat().st_size <= LARGEST:
-            return cells_of(path.read_text(encoding="utf-8-sig"))
+        return cells_of(_text(path))
+    except Misfit:
+        raise
     except OSError as error:
         raise Misfit(f"{path} cannot be read: {error.strerror}.") from None
     except Exception:  # whatever a parser says of a file that is broken on purpose
         raise Misfit(
             f"{path} is not a notebook: it is empty or damaged. Ask for it again."
         ) from None
-    raise Misfit(
-        f"{path} has more than {LARGEST // 1_000_000} MB: ask for it again, saved "
-        "after Clear All Outputs."
-    )
+
+
+def _text(path: Path) -> str:
+    if not path.exists() and not path.is_symlink():
+        raise Misfit(f"{path} does not exist: give a notebook, or a folder.")
+    if path.is_symlink() or not path.is_file():
+        raise Misfit(f"{path} is a link or no ordinary file: ask for the file itself.")
+    if path.stat().st_size > LARGEST:
+        raise Misfit(
+            f"{path} has more than {LARGEST // 1_000_000} MB: ask for it again, saved "
+            "after Clear All Outputs."
+        )
+    return path.read_text(encoding="utf-8-sig")
 
 
 def _learner(path: Path, root: Path, lesson: Lesson) -> str:
     """The first folder below the root, or what the file's name adds to the lesson's."""
     if len(path.relative_to(root).parts) > 1:
         return _folder(path, root) or "nameless"
-    rest = re.sub(re.escape(lesson.name), "", path.stem).strip(" -_.()")
+    rest = re.sub(re.escape(lesson.name), "", path.stem, flags=re.I).strip(" -_.()")
     return printable(rest or root.resolve().name) or "nameless"
 
 
