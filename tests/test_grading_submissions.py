@@ -370,6 +370,23 @@ def test_two_notebooks_of_one_learner_are_kept_apart(tmp_path):
     assert misfits == []
 
 
+def test_the_file_with_the_lessons_own_name_is_the_learners(tmp_path):
+    real = submit(tmp_path, "ann", LESSON, {FIRST.name: "mine = 1"})
+    copy = submit(tmp_path, "x", LESSON, {}).rename(
+        real.with_name(f"{LESSON.name}-Copy1.ipynb")
+    )
+    submit(tmp_path, "ann (2)", LESSON, {})
+    (tmp_path / "x").rmdir()
+    submissions, _ = read_all([tmp_path])
+    taken = {x.learner: x.answers[FIRST.name] for x in submissions}
+    assert list(taken) == ["ann", "ann (3)", "ann (2)"]
+    assert taken["ann"].code == "mine = 1"
+    note = "There are 2 notebooks of this lesson: this one is {}."
+    assert taken["ann"].notes == (note.format(real.name),)
+    assert taken["ann (3)"].notes == (note.format(copy.name),)
+    assert taken["ann (2)"].notes == ()
+
+
 def test_a_damaged_file_is_its_learners(tmp_path):
     submit(tmp_path, "ann", LESSON, {}).write_text("torn")
     (tmp_path / "torn.ipynb").write_text("torn")

@@ -45,9 +45,10 @@ def read_all(
     ``without`` is a folder that is none of a learner's, if it is in one of the places.
 
     No two are of the same learner and lesson: the second one's learner is "ann (2)".
+    The first is the one whose file has the lesson's own name.
     """
-    course, taken = lessons(), set()
-    submissions: list[Submission] = []
+    course = lessons()
+    found: dict[tuple[str, str], dict[Path, Submission]] = {}
     misfits: list[Misfit] = []
     for path, root in dict.fromkeys(_notebooks(places, misfits, without)):
         try:
@@ -55,13 +56,36 @@ def read_all(
         except Misfit as error:
             error.learner = _folder(path, root)
             misfits.append(error)
-            continue
-        learner, number = one.learner, 2
-        while (learner, one.lesson.name) in taken:
-            learner, number = f"{one.learner} ({number})", number + 1
+        else:
+            found.setdefault((one.learner, one.lesson.name), {})[path] = one
+    taken = set(found)
+    return [x for same in found.values() for x in _told_apart(same, taken)], misfits
+
+
+def _told_apart(
+    same: dict[Path, Submission], taken: set[tuple[str, str]]
+) -> Iterator[Submission]:
+    """Submissions of one learner and lesson: all but the first get a number."""
+    ordered = sorted(same, key=lambda x: x.stem.lower() != same[x].lesson.name.lower())
+    number = 1
+    for path in ordered:
+        one = _noted(same[path], path, ordered) if len(ordered) > 1 else same[path]
+        learner = one.learner
+        while path is not ordered[0] and (learner, one.lesson.name) in taken:
+            number += 1
+            learner = f"{one.learner} ({number})"
         taken.add((learner, one.lesson.name))
-        submissions.append(replace(one, learner=learner))
-    return submissions, misfits
+        yield replace(one, learner=learner)
+
+
+def _noted(one: Submission, path: Path, all_of_them: list[Path]) -> Submission:
+    """A submission whose answers say from which of several notebooks they are."""
+    note = f"There are {len(all_of_them)} notebooks of this lesson: this one is "
+    note = printable(f"{note}{path.name}.")
+    answers = {
+        name: replace(x, notes=(note, *x.notes)) for name, x in one.answers.items()
+    }
+    return replace(one, answers=answers)
 
 
 def _notebooks(
