@@ -20,7 +20,14 @@ from lessons_support.grading.command import main
 from lessons_support.grading.grade import Task
 from lessons_support.grading.judge import outcome
 from lessons_support.grading.kernel import TEMPLATE
-from lessons_support.grading.lesson import binds, defines, lessons, read_lesson, reads
+from lessons_support.grading.lesson import (
+    Cell,
+    binds,
+    defines,
+    lessons,
+    read_lesson,
+    reads,
+)
 from lessons_support.grading.session import Unusable, proved
 from lessons_support.grading.store import Store
 
@@ -150,10 +157,36 @@ HABITS = {
 }
 
 
+TAGGED = {"tags": ["raises-exception"]}
+SCRATCH = {
+    "scratch error": ("asyncio.run(asyncio.sleep(0))", TAGGED),
+    "scratch shell": ("%%bash\necho hello", {}),
+    "scratch time": ("%%time\nsum(range(10))", {}),
+    "scratch import": ("from __future__ import annotations\nimport math as m", {}),
+}
+MISSING = {
+    "missing": "twice = ft.partial(int)\nSOLUTION",
+    "missing inside": "async def load_page(*args):\n    return ft.partial(*args)",
+}
+
+
 @pytest.fixture(scope="module")
 def habits(tmp_path_factory):
     folder = tmp_path_factory.mktemp("habits")
     one = lesson("2.2")
+    name, solution = one.exercises[0].name, one.exercises[0].solution
+    for learner, (source, tags) in SCRATCH.items():
+        given = f"assert m.pi\n{solution}" if "import" in learner else solution
+        path = submit(folder, learner, one, {name: given})
+        notebook = nbformat.read(path, as_version=4)
+        at = [x.source for x in notebook.cells].index(given)
+        notebook.cells.insert(at, new_code_cell(source, metadata=tags))
+        nbformat.write(notebook, path)
+    for learner, given in MISSING.items():
+        path = submit(folder, learner, one, {name: given.replace("SOLUTION", solution)})
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells[1].source += "\nimport functools as ft"
+        nbformat.write(notebook, path)
     for learner, first in HABITS.items():
         given = {x.name: first + x.solution for x in one.exercises[:1]}
         submit(folder, learner, one, given)
@@ -165,6 +198,22 @@ def habits(tmp_path_factory):
 def test_habits_of_notebooks_are_no_forgery(learner, habits):
     line = habits.line(learner, "2.2a")
     assert (line["points"], line["note"]) == (line["claims asked"], ""), line
+
+
+@boxed
+@pytest.mark.parametrize("learner", SCRATCH)
+def test_cells_beside_the_answer_do_it_no_harm(learner, habits):
+    line = habits.line(learner, "2.2a")
+    assert line["points"] == line["claims asked"], line
+    assert line["note"] == "2 answer cells were run, one after the other.", line
+
+
+@boxed
+@pytest.mark.parametrize("learner", MISSING)
+def test_a_name_from_another_cell_is_pointed_out(learner, habits):
+    line = habits.line(learner, "2.2a")
+    assert line["points"] == "0"
+    assert "'ft' is defined outside the answer." in line["note"], line
 
 
 # --- without a box
@@ -297,7 +346,7 @@ def test_an_exercise_is_run_below_the_cells_that_it_needs(prove, tmp_path):
     task = prove(small_lesson(tmp_path, *cells, "def one():\n    return 1", "2 + 2"))
     assert task.claims == ("gives what is needed", "can be awaited")
     assert not task.below_all
-    [before] = task.job("one").before
+    [before] = task.job(Cell("code", "one")).before
     assert [x in before for x in (*cells, "def one", "2 + 2")] == [1, 1, 0, 1, 0]
 
 
@@ -311,7 +360,7 @@ def test_an_answer_may_name_what_other_cells_have_made(prove, tmp_path):
         ("!ls mine", True),
         ("(" * 50_000 + "mine", True),
     ):
-        assert ("mine = 2" in task.job(answer).before[0]) == has_it
+        assert ("mine = 2" in task.job(Cell("code", answer)).before[0]) == has_it
 
 
 def test_below_all_cells_where_less_proves_nothing(prove, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from nbformat import v4
 from submissions import filled, lesson, submit
 
+from lessons_support.grading.job import Outcome
 from lessons_support.grading.lesson import lessons
 from lessons_support.grading.submission import Misfit, read, read_all
 
@@ -60,13 +61,45 @@ def test_a_doubled_check_does_no_harm(notebook, tmp_path):
     assert (taken.code, taken.notes) == ("mine = 1", ())
 
 
-def test_two_answer_cells_are_joined_as_they_were_run(notebook, tmp_path):
+def test_two_answer_cells_are_run_as_they_were(notebook, tmp_path):
     at = place(notebook, FIRST.check)
     notebook.cells.insert(at, v4.new_code_cell("more = 2"))
     notebook.cells.insert(at, v4.new_markdown_cell("Now the second one."))
     taken = answer(notebook, tmp_path)
     assert taken.code == "mine = 1\n\nmore = 2"
-    assert taken.notes == ("2 answer cells were joined.",)
+    assert taken.notes == ("2 answer cells were run, one after the other.",)
+
+
+def test_a_cell_that_only_measures_is_left_out(notebook, tmp_path):
+    scratch = v4.new_code_cell("%%timeit\nsum(range(10))")
+    notebook.cells.insert(place(notebook, "mine = 1"), scratch)
+    taken = answer(notebook, tmp_path)
+    assert taken.code == "mine = 1"
+    assert taken.notes == ("What begins with %%timeit was left out.",)
+
+
+def test_a_cell_that_is_to_raise_an_error_is_known(notebook, tmp_path):
+    scratch = v4.new_code_cell("1 / 0", metadata={"tags": ["raises-exception"]})
+    notebook.cells.insert(place(notebook, "mine = 1"), scratch)
+    taken = answer(notebook, tmp_path)
+    assert [x.source for x in taken.cells] == ["1 / 0", "mine = 1"]
+    assert [x.may_raise for x in taken.cells] == [True, False]
+
+
+def test_what_an_answer_misses_is_said_if_the_notebook_has_it(notebook, tmp_path):
+    above = (
+        "import functools as ft, os.path\nfrom math import pi\nsize = 1\ndef f(): ..."
+    )
+    notebook.cells.insert(0, v4.new_code_cell(above))
+    taken = answer(notebook, tmp_path)
+    for name in "ft", "os", "pi", "size", "f":
+        outcome = Outcome(error=f"NameError: name '{name}' is not defined")
+        assert taken.missed_by(outcome) == [f"'{name}' is defined outside the answer."]
+    for name in "functools", "mine", "nowhere":
+        outcome = Outcome(error=f"NameError: name '{name}' is not defined")
+        assert taken.missed_by(outcome) == []
+    in_a_task = Outcome(printed="✗ a claim\n→ NameError: name 'ft' is not defined\n")
+    assert taken.missed_by(in_a_task)
 
 
 def test_of_an_exercise_that_is_there_twice_the_last_counts(notebook, tmp_path):

@@ -9,8 +9,9 @@ shows it, `session` does all of it for a folder. The rest is `command`, `cluster
 
 What is taken from a submission
     Its answer cells, and nothing else: the code between the heading "### Exercise …"
-    and the exercise's check or solution. They are put below the course's own cells and
-    above the course's own check; whatever else a submission contains is never run.
+    and the exercise's check or solution. They are run, one after the other, below the
+    course's own cells and above the course's own check; whatever else a submission
+    contains is never run.
 
 What a grader is protected from (with bubblewrap, on Linux)
     Each answer runs in a box of its own: a fresh kernel with its own processes, users,

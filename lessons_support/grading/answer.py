@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from lessons_support.grading.job import Outcome
 from lessons_support.grading.lesson import Cell, Exercise, Lesson, heading_of
 
 MENTION = re.compile(r"\bexercise\s{1,9}(?P<name>\d[\d.]{0,9}[a-z])\b", re.I)
 MARKS = re.compile(r"\s*#[\W_]*")
 COMMENT = re.compile(r"#.*")
+UNKNOWN = re.compile(r"NameError: name '(\w+)' is not defined")
+
+BINDING = re.compile(
+    r"^(?:async[ \t]+)?(?:def|class)[ \t]+(\w+)"
+    r"|^(\w+)[ \t]*[=:](?!=)"
+    r"|^(?:from[ \t].+[ \t])?import[ \t]+(.+)",
+    re.M,
+)
+"""A line that binds a name, or imports: not all that do, but what people write."""
 
 LONGEST_LINE = 300
 """Characters of a line of prose that is searched for an exercise's name."""
@@ -18,10 +28,27 @@ LONGEST_LINE = 300
 
 @dataclass(frozen=True)
 class Answer:
-    """What a learner wrote for one exercise, and what a teacher should know of it."""
+    """What a learner wrote for one exercise, and what a teacher should know of it.
 
-    code: str
+    ``outside`` are names that the rest of the notebook binds.
+    """
+
+    cells: tuple[Cell, ...] = ()
     notes: tuple[str, ...] = ()
+    outside: frozenset[str] = frozenset()
+
+    @property
+    def code(self) -> str:
+        """All of it, as it is read."""
+        return "\n\n".join(x.source for x in self.cells)
+
+    def missed_by(self, outcome: Outcome) -> list[str]:
+        """What its run did not find, though the rest of the notebook binds it."""
+        told = f"{outcome.error}\n{outcome.shown}\n{outcome.printed}"
+        names = dict.fromkeys(UNKNOWN.findall(told))
+        return [
+            f"'{x}' is defined outside the answer." for x in names if x in self.outside
+        ]
 
 
 def task_of(cell: Cell, titles: dict[str, str]) -> str:
@@ -44,17 +71,34 @@ def answer(exercise: Exercise, lesson: Lesson, cells: list[Cell]) -> Answer:
     tasks = [task_of(x, titles) for x in cells]
     places = [x for x, name in enumerate(tasks) if name == exercise.name]
     if not places:
-        return Answer("", ("The exercise is missing.",))
+        return Answer(notes=("The exercise is missing.",))
     notes = ["The exercise is there twice: the last one counts."] * (len(places) > 1)
     code = list(_code_below(places[-1] + 1, cells, tasks, lesson))
-    parts = [_parted(x, exercise) for x in code]
-    answers = [x for x, _ in parts if x]
-    if not answers:
-        return Answer("", (*notes, "The answer cell is missing."))
-    if len(answers) > 1:
-        notes.append(f"{len(answers)} answer cells were joined.")
-    notes += _of_check([x for _, x in parts if x], exercise)
-    return Answer("\n\n".join(answers), tuple(notes))
+    parts = [(x, *_parted(x.source, exercise)) for x in code]
+    written = [replace(x, source=answer) for x, answer, _ in parts if answer]
+    kept = _without_timed(written)
+    notes += _of_answers(written, kept)
+    if kept:
+        notes += _of_check([check for *_, check in parts if check], exercise)
+    others = [x.source for x in cells if x.kind == "code" and x not in code]
+    outside = frozenset(name for x in others for name in _bound(x))
+    return Answer(tuple(kept), tuple(notes), outside)
+
+
+def _of_answers(written: list[Cell], kept: list[Cell]) -> list[str]:
+    """What is to be said of the cells of an answer, and of those that are run."""
+    if not written:
+        return ["The answer cell is missing."]
+    notes = ["What begins with %%timeit was left out."] * (len(kept) < len(written))
+    if len(kept) > 1:
+        notes.append(f"{len(kept)} answer cells were run, one after the other.")
+    return notes
+
+
+def _without_timed(written: list[Cell]) -> list[Cell]:
+    """The cells but for those that only measure, and do so for many seconds."""
+    kept = [x for x in written if not x.source.lstrip().startswith("%%timeit")]
+    return kept or written
 
 
 def _of_check(checks: list[str], exercise: Exercise) -> list[str]:
@@ -68,14 +112,14 @@ def _of_check(checks: list[str], exercise: Exercise) -> list[str]:
 
 def _code_below(
     first: int, cells: list[Cell], tasks: list[str], lesson: Lesson
-) -> Iterator[str]:
+) -> Iterator[Cell]:
     """The code of an exercise: down to its solution, or to what follows in the lesson.
 
     A learner's own headings end nothing.
     """
     for cell, task in zip(cells[first:], tasks[first:], strict=True):
         if cell.kind == "code" and cell.source.strip():
-            yield cell.source
+            yield cell
         ends = "<summary>Solution<" in cell.source
         ends = ends or heading_of(cell) in lesson.headings
         if task or (cell.kind == "markdown" and ends):
@@ -120,3 +164,15 @@ def _binds(source: str, exercise: Exercise) -> bool:
     defined = rf"(?:async[ \t]+)?(?:def|class)[ \t]+(?:{names})\b"
     assigned = rf"(?:{names})[ \t]*[=:](?!=)"
     return bool(re.search(rf"^[ \t]*(?:{defined}|{assigned})", source, re.M))
+
+
+# --- what is outside
+
+
+def _bound(source: str) -> Iterator[str]:
+    """The names that code binds in lines that begin so."""
+    for defined, assigned, imported in BINDING.findall(source):
+        if defined or assigned:
+            yield defined or assigned
+        for part in imported.split(","):
+            yield part.split(" as ")[-1].strip(" \t()").partition(".")[0]

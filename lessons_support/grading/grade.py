@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lessons_support.grading.job import Job, Outcome
-from lessons_support.grading.lesson import Exercise, Lesson
+from lessons_support.grading.lesson import Cell, Exercise, Lesson
 from lessons_support.grading.submission import printable
 
 
@@ -22,10 +22,10 @@ class Task:
     below_all: bool = False
     claims: tuple[str, ...] = ()
 
-    def job(self, answer: str) -> Job:
-        """The run of an answer."""
-        one = self.exercise
-        before = one.above if self.below_all else (one.needed(answer),)
+    def job(self, *answer: Cell) -> Job:
+        """The run of an answer, cell by cell."""
+        one, code = self.exercise, "\n\n".join(x.source for x in answer)
+        before = one.above if self.below_all else (one.needed(code),)
         sources = before, one.frame, one.check, one.asked, self.lesson.files
         return Job(*sources, answer, self.boxed)
 

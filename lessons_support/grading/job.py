@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from lessons_support.grading.lesson import Cell
+
 
 @dataclass(frozen=True)
 class Job:
@@ -15,7 +17,7 @@ class Job:
     check: str
     asked: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
-    answer: str
+    answer: tuple[Cell, ...]
     boxed: bool = True
 
 

@@ -24,7 +24,7 @@ from lessons_support.grading.job import Job, Outcome
 from lessons_support.grading.kernel import TOO_MUCH, BoxedKernel, Client, OrdinaryKernel
 
 ANSWER_LIMIT, CHECK_LIMIT, WHOLE_LIMIT = 15, 60, 120
-"""Seconds for the answer's cell, for any other cell, and for a run."""
+"""Seconds for a cell of the answer, for any other cell, and for a run."""
 
 TRIES = 3
 """How often a run is made if a busy machine may have spoilt it."""
@@ -92,7 +92,7 @@ class _Run:
             "files": _writing(job.files),
             **{f"before {x}": source for x, source in enumerate(job.before)},
             "enter": _sent(f"enter({self.first!r})"),
-            "answer": job.answer,
+            **{f"answer {x}": cell.source for x, cell in enumerate(job.answer)},
             "arm": _sent(f"arm({self.second!r}, {job.asked!r})"),
             "check": job.check,
             "report": report,
@@ -129,7 +129,8 @@ class _Run:
                 if name == "canary" and not self._any_held():
                     break
                 self.reached = name
-                limit = ANSWER_LIMIT if name == "answer" else CHECK_LIMIT
+                is_answer = name.startswith("answer")
+                limit = ANSWER_LIMIT if is_answer else CHECK_LIMIT
                 async with asyncio.timeout(limit):
                     await self.client.run(cell, number)
         finally:
@@ -152,7 +153,7 @@ class _Run:
             return f"Its kernel sent what no kernel sends ({type(error).__name__})."
         if self.seconds >= WHOLE_LIMIT:
             return f"It was stopped after {WHOLE_LIMIT} s."
-        if self.reached == "answer":
+        if self.reached.startswith("answer"):
             return f"The answer's cell did not end within {ANSWER_LIMIT} s."
         return f"Its check did not end within {CHECK_LIMIT} s."
 
@@ -191,16 +192,26 @@ class _Run:
             chart="".join(str(chart.get("image/png", "")).split()),
             shown=self._in_words(chart),
             printed=text[:MOST_TEXT],
-            error=_error(self.cells["answer"]) or _error(check),
+            error=self._error() or _error(check),
             seconds=self.seconds,
             noisy=told.get("noisy") is True,
         )
 
     def _in_words(self, chart: Any) -> str:
-        """What the chart says, with the answer's cell called by a name, no number."""
-        number = list(self.cells).index("answer") + 1
+        """What the chart says, with the answer's cells called by a name, no number."""
         text = str(chart.get("text/plain", ""))[:MOST_TEXT]
-        return text.replace(f"cell In[{number}]", "the answer")
+        for number, name in enumerate(self.cells, 1):
+            if name.startswith("answer"):
+                text = text.replace(f"cell In[{number}]", "the answer")
+        return text
+
+    def _error(self) -> str:
+        """The first error in the answer that was not meant to be there."""
+        for number, cell in enumerate(self.job.answer):
+            error = _error(self.cells[f"answer {number}"])
+            if error and not cell.may_raise:
+                return error
+        return ""
 
     def _suspect(self, told: dict[str, Any]) -> str:
         if not told:

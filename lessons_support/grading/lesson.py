@@ -28,10 +28,11 @@ LONGEST = 20_000
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: "code" or another kind, and its text."""
+    """A cell: "code" or another kind, its text, and whether it is to raise an error."""
 
     kind: str
     source: str
+    may_raise: bool = False
 
     @property
     def task(self) -> re.Match[str] | None:
@@ -123,8 +124,14 @@ def cells_of(text: str) -> list[Cell]:
     with warnings.catch_warnings(action="ignore"):  # of doubled cell ids, for example
         notebook = nbformat.reads(text, as_version=4, capture_validation_error={})
     # Halves of characters no message can carry.
-    whole = [(x.cell_type, x.source.encode(errors="replace")) for x in notebook.cells]
-    return [Cell(kind, source.decode()) for kind, source in whole]
+    return [
+        Cell(
+            x.cell_type,
+            x.source.encode(errors="replace").decode(),
+            "raises-exception" in str(x.get("metadata")),  # of any form
+        )
+        for x in notebook.cells
+    ]
 
 
 def _exercises(cells: list[Cell]) -> Iterator[Exercise]:

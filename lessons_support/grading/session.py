@@ -16,7 +16,7 @@ from lessons_support.grading import report
 from lessons_support.grading.answer import Answer
 from lessons_support.grading.grade import Grade, Task
 from lessons_support.grading.job import Outcome
-from lessons_support.grading.lesson import Exercise, Lesson
+from lessons_support.grading.lesson import Cell, Exercise, Lesson
 from lessons_support.grading.store import Store
 from lessons_support.grading.submission import Submission, printable, read_all
 
@@ -120,10 +120,11 @@ class Session:
     async def _grade(self, learner: str, task: Task, answer: Answer) -> Grade:
         frame, outcome, notes = task.exercise.frame, Outcome(), answer.notes
         if answer.code.split() == frame.split():
-            outcome = await self.store.outcome(task, frame)
+            outcome = await self.store.outcome(task, Cell("code", frame))
             notes = (*notes, NOT_ATTEMPTED)
-        elif answer.code:
-            outcome = await self.store.outcome(task, answer.code, learner)
+        elif answer.cells:
+            outcome = await self.store.outcome(task, *answer.cells, owner=learner)
+            notes = (*notes, *answer.missed_by(outcome))
         return Grade(learner, task, answer.code, outcome, notes)
 
 
@@ -137,7 +138,7 @@ async def proved(task: Task, store: Store) -> Task:
     one = task.exercise
     for below_all in False, True:
         task = replace(task, below_all=below_all)
-        solved = await store.outcome(task, one.solution)
+        solved = await store.outcome(task, Cell("code", one.solution))
         if _proves(solved):
             return replace(task, claims=tuple(claim for _, claim in solved.claims))
     why = solved.failed or solved.ended or solved.error

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lessons_support.grading.grade import Task
 from lessons_support.grading.job import Job, Outcome
+from lessons_support.grading.lesson import Cell
 
 Runner = Callable[[Job], Awaitable[Outcome]]
 """What makes a run: here, or on a cluster."""
@@ -27,10 +28,10 @@ class Store:
         self.folder, self.runner = folder, runner
         self.places = asyncio.Semaphore(at_once)
 
-    async def outcome(self, task: Task, answer: str, owner: str = "") -> Outcome:
+    async def outcome(self, task: Task, *answer: Cell, owner: str = "") -> Outcome:
         """The outcome of a learner's answer; it is kept, unless it could not be run."""
         async with self.places:  # before there is a job: thousands may be in line
-            job = task.job(answer)
+            job = task.job(*answer)
             place = self._place(job, owner)
             with suppress(OSError, ValueError, TypeError, KeyError):
                 return Outcome.from_json(place.read_text(encoding="utf-8"))
