@@ -105,6 +105,8 @@ def copy_lessons(project, folder):
 
 def say_progress(folder, arguments):
     """Print what is done of the lessons in a folder, or in the one that is given."""
+    from pathlib import Path
+
     from lessons_support import progress
 
     nothing = "No lesson has been opened yet."
@@ -113,7 +115,7 @@ def say_progress(folder, arguments):
             "progress takes one folder: python3 -m lessons_support progress [FOLDER]"
         )
     if arguments:
-        folder = folder / os.path.abspath(arguments[0])
+        folder = Path(arguments[0]).absolute()
         nothing = "There are no lessons in {}.".format(folder)
         if not folder.is_dir():
             sys.exit("There is no folder {}.".format(folder))

@@ -27,6 +27,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from lessons_support.sampler import LIBRARIES, Place
+from lessons_support.words import text_of
 
 MOST_CALLS, MOST_PARTS, DEPTH = 50, 500, 4
 """Beyond so many calls, and so many parts of a value, everything needs everything."""
@@ -86,8 +87,7 @@ class Calls:
             try:
                 asked.answer = await function(*args, **options)
             except BaseException as error:
-                with suppress(Exception):  # it may be unable to say anything
-                    asked.error = str(error)
+                asked.error = text_of(error)
                 raise
             finally:
                 asked.end = self.step()[0]

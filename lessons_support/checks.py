@@ -22,7 +22,7 @@ def check(holds: Any, claim: str) -> None:
     Raises nothing, whatever it is given.
     """
     true = _is_truth_value(holds) and bool(holds)
-    sentence = _in_one_line(claim)
+    sentence = in_one_line(claim)
     said.append((sentence, true))
     _say(f"{KEPT if true else BROKEN} {sentence}")
     if hint := _hint(holds, claim):
@@ -35,7 +35,8 @@ def _is_truth_value(holds: Any) -> bool:
     return kind is bool or numpys
 
 
-def _in_one_line(claim: Any) -> str:
+def in_one_line(claim: Any) -> str:
+    """A claim as it is printed."""
     try:
         return " ".join(str(claim).split())
     except Exception:

@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lessons_support.checks import in_one_line
+
 FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
 EXERCISE = re.compile(r"^### Exercise (\S+)", re.M)
 
@@ -82,12 +84,16 @@ def _code_below_headings(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def claims_in(source: str) -> Iterator[str]:
-    """The sentences in calls of `check`, each in one line, as it is printed."""
+    """The claims that code makes, as they are printed; none if it is no Python."""
     try:
-        nodes = list(ast.walk(ast.parse(source)))
+        yield from map(in_one_line, texts_of_claims(source))
     except (SyntaxError, ValueError):  # a mistake that the lesson shows
         return
-    for call in nodes:
-        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "check":
-            claims = [getattr(x, "value", None) for x in call.args[1:]]
-            yield from (" ".join(x.split()) for x in claims if isinstance(x, str))
+
+
+def texts_of_claims(source: str) -> list[str]:
+    """The claims in calls of `check`, where they stand in code as texts."""
+    calls = [x for x in ast.walk(ast.parse(source)) if isinstance(x, ast.Call)]
+    checks = [x for x in calls if getattr(x.func, "id", None) == "check"]
+    texts = [getattr(x.args[1], "value", None) for x in checks if len(x.args) > 1]
+    return [x for x in texts if isinstance(x, str)]

@@ -17,6 +17,8 @@ from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from pygments.formatters import HtmlFormatter
 
+from lessons_support.course import FOLDER
+
 LINK = re.compile(r"(\]\([^)\s:]+)\.ipynb\b")
 FRAME = Template(Path(__file__).with_suffix(".html").read_text(), autoescape=True)
 COLOURS = HtmlFormatter(style="default").get_style_defs(".highlight")
@@ -82,7 +84,7 @@ def main(arguments: list[str]) -> None:
         sys.exit("site takes one folder: python3 -m lessons_support site [FOLDER]")
     site = Path(*arguments or ["site"]).resolve()
     try:
-        build(Path(__file__).resolve().parent.parent / "notebooks", site)
+        build(FOLDER, site)
     except OSError as error:
         sys.exit(f"The website could not be written: {error}.")
     print(f"The website is in {site}: open index.html.")

@@ -352,15 +352,6 @@ app = FastAPI()
 """
 
 
-@pytest.mark.parametrize("reload", [False, True])
-def test_an_app_that_prints_an_error_and_takes_its_time_is_served(
-    reload, module, capfd
-):
-    with serve(module(SLOW), reload=reload) as url:
-        assert get(url).status_code == 404
-    assert capfd.readouterr() == ("", "")
-
-
 @pytest.mark.parametrize("code", ["", "print('ERROR: the cache is cold', flush=True)"])
 def test_a_command_that_ends_at_once_is_one_clear_error(code, module, capfd):
     why = "the cache is cold" if code else "shop:app said nothing."
@@ -762,11 +753,12 @@ def test_a_death_is_told_beside_the_exception_on_its_way(module, capfd):
     assert capfd.readouterr() == (told, "")
 
 
+@pytest.mark.parametrize("code", [SLOW, DIES], ids=["prints errors", "is plain"])
 @pytest.mark.parametrize("reload", [False, True])
-def test_of_a_command_that_stops_when_it_is_asked_to_nothing_is_told(
-    reload, module, capfd
+def test_a_command_that_serves_and_stops_when_it_is_asked_to_leaves_no_word(
+    code, reload, module, capfd
 ):
-    with serve(module(DIES), reload=reload) as url:
+    with serve(module(code), reload=reload) as url:
         assert get(url).status_code == 404
     assert capfd.readouterr() == ("", "")
 

@@ -15,7 +15,7 @@ from types import CodeType
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
-FOLDER = Path(__file__).resolve().parent.parent.parent / "notebooks"
+from lessons_support.course import FOLDER, texts_of_claims
 
 TASK = re.compile(r"^### Exercise (?P<name>[\d.]+[a-z]) — (?P<title>\S.*?)\s*$", re.M)
 FENCED = re.compile(r"^```python[ \t]*\n(?P<code>.*?)^```[ \t]*$", re.M | re.S)
@@ -59,10 +59,7 @@ class Exercise:
     @property
     def claims(self) -> tuple[str, ...]:
         """The texts of the claims, where they stand in the check as texts."""
-        calls = [x for x in ast.walk(ast.parse(self.check)) if isinstance(x, ast.Call)]
-        checks = [x for x in calls if getattr(x.func, "id", None) == "check"]
-        texts = [getattr(x.args[1], "value", None) for x in checks if len(x.args) > 1]
-        return tuple(x for x in texts if isinstance(x, str))
+        return tuple(texts_of_claims(self.check))
 
     def needed(self, answer: str) -> str:
         """The cells above that define, or bind a name that is read further down."""
