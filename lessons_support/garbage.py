@@ -3,12 +3,14 @@
 A full collection looks at every object there is. In a kernel that has loaded a web
 framework that takes 50 to 100 ms, in the middle of any step of any task, which then
 looks as if it had blocked the loop. What has been loaded by now stays to the end
-anyway, so it is set aside, once, and later collections have little to look at.
+anyway, so it is set aside, once, and later collections have little to look at. A
+rehearsal holds full ones back; what an error holds can be let go before one comes by.
 """
 
 from __future__ import annotations
 
 import gc
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -45,3 +47,16 @@ def no_full_collections() -> Iterator[None]:
             latest = _thresholds.pop()
             if not _thresholds:
                 gc.set_threshold(*latest)
+
+
+def let_go(error: BaseException) -> None:
+    """Free what the frames of a traceback hold, so that it complains now, not later."""
+    waiting, seen = [error], set()
+    while waiting:
+        error = waiting.pop()
+        if error is not None and id(error) not in seen:
+            seen.add(id(error))
+            traceback.clear_frames(error.__traceback__)
+            waiting += error.__cause__, error.__context__
+            if isinstance(error, BaseExceptionGroup):
+                waiting += error.exceptions

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import traceback
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -13,7 +12,7 @@ from typing import Any
 from lessons_support.apart import Apart, Stop
 from lessons_support.calls import Calls, Noted, parts
 from lessons_support.fastforward import Clock, Endless, FastForwardLoop, Stuck
-from lessons_support.garbage import no_full_collections
+from lessons_support.garbage import let_go, no_full_collections
 from lessons_support.recorder import Recording
 from lessons_support.sampler import LIBRARIES, Place, place_in
 from lessons_support.story import Key, Notes, names, tell
@@ -127,7 +126,7 @@ class _Rehearsal(Recording):
     def _failed(self, error: BaseException) -> None:
         if not isinstance(error, Stop) and not self.over:
             self.exception = error
-            _let_go(error)
+            let_go(error)
 
     def _halt(self, why: str, after: str = "") -> None:
         """Note who waits, and at which line."""
@@ -274,19 +273,6 @@ def _what(value: Any) -> str:
 
 async def _ended(tasks: set[asyncio.Task[Any]]) -> None:
     await asyncio.wait(tasks)
-
-
-def _let_go(error: BaseException) -> None:
-    """Free what the frames of a traceback hold, so that it complains now, not later."""
-    waiting, seen = [error], set()
-    while waiting:
-        error = waiting.pop()
-        if error is not None and id(error) not in seen:
-            seen.add(id(error))
-            traceback.clear_frames(error.__traceback__)
-            waiting += error.__cause__, error.__context__
-            if isinstance(error, BaseExceptionGroup):
-                waiting += error.exceptions
 
 
 def _suspended_at(task: asyncio.Task[Any]) -> Place | None:

@@ -1,10 +1,15 @@
 """In a notebook's kernel, what is loaded is kept out of garbage collections."""
 
 import asyncio
+import gc
 import subprocess
 import sys
+import weakref
 
+import pytest
 from kernels import kernel
+
+from lessons_support.garbage import let_go
 
 LOAD = "import gc, time, sqlalchemy.orm, fastapi, matplotlib.figure"
 TAKES = """
@@ -53,3 +58,34 @@ def test_a_script_keeps_its_collector():
     code = f"import gc; before = {count}; {load}; print({count} - before)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ran.stdout == "0\n"
+
+
+class Held:
+    pass
+
+
+@pytest.fixture
+def no_collections():
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collections")
+def test_what_an_error_and_its_cause_hold_is_let_go_at_once():
+    held = []
+
+    def fail():
+        thing = Held()
+        held.append(weakref.ref(thing))
+        try:
+            raise ValueError
+        except ValueError as error:
+            kept = error  # it holds this line, which holds it
+            raise KeyError from kept
+
+    with pytest.raises(KeyError) as caught:
+        fail()
+    assert held[0]() is not None
+    let_go(caught.value)
+    assert held[0]() is None
