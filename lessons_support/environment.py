@@ -294,6 +294,7 @@ def lock(file):
 
 def become(*command):
     """Hand this process over to a command: Ctrl-C and the exit code are its own."""
+    sys.stdout.flush()  # what waits to be written would go with this program
     if not ON_WINDOWS:
         os.execv(command[0], command)
     # On Windows exec returns to the prompt at once, so stay, and pass the code on.

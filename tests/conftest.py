@@ -14,13 +14,16 @@ LONGEST = (
     "test_serving",
     "test_run_all",
     "test_cpython_suite",
+    "test_environment",
 )
 
 
 def pytest_collection_modifyitems(items):
-    """Put the files that take longest in front."""
-    items.sort(key=lambda item: rank(item.path.stem))
+    """Put the files that take longest in front, then the notebooks."""
+    items.sort(key=lambda item: rank(item.path))
 
 
-def rank(name):
-    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+def rank(path):
+    if path.stem in LONGEST:
+        return LONGEST.index(path.stem)
+    return len(LONGEST) + (path.suffix != ".ipynb")

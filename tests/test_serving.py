@@ -85,21 +85,26 @@ def nothing_left():
     assert left() == before
 
 
+@pytest.fixture(scope="module", autouse=True)
+def what_was_there_before():
+    """Import what uvicorn and httpx load at their first use, and set all that aside.
+
+    Each test collects its garbage, which is quick where nothing older is looked at.
+    """
+    with serve(FastAPI()) as url:
+        get(url)
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(autouse=True)
 def everything_is_left_as_it_was_found(monkeypatch, tmp_path):
     """No test of this file leaves a thread, process, socket, file or hook behind."""
     monkeypatch.setenv("SERVED_BY", str(tmp_path))
-    get_ready()
     with nothing_left():
         yield
-
-
-def get_ready(done=[]):  # noqa: B006
-    """Import what uvicorn and httpx load at their first use."""
-    if not done:
-        with serve(FastAPI()) as url:
-            get(url)
-        done.append(True)
 
 
 @pytest.fixture(params=["object", "command"])

@@ -1,6 +1,8 @@
 """The website for reading: its links, headings and charts, and nothing to load."""
 
+from contextlib import redirect_stdout
 from html.parser import HTMLParser
+from io import StringIO
 from itertools import pairwise
 
 import pytest
@@ -37,10 +39,17 @@ class Reader(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("site")
-    build(NOTEBOOKS[0].parent, folder)
-    return folder
+def made(tmp_path_factory):
+    """The folder that the command has written the website into, and what it said."""
+    folder = tmp_path_factory.mktemp("made") / "new" / "site"
+    with redirect_stdout(StringIO()) as said:
+        main([str(folder)])
+    return folder, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def site(made):
+    return made[0]
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -106,8 +115,7 @@ def test_what_cannot_be_written_to_is_one_sentence(tmp_path, monkeypatch, wrong)
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_the_command_says_where_the_website_is(tmp_path, capsys):
-    main([str(tmp_path / "new" / "site")])
-    told = f"The website is in {tmp_path / 'new' / 'site'}: open index.html.\n"
-    assert capsys.readouterr().out == told
-    assert (tmp_path / "new" / "site" / "index.html").is_file()
+def test_the_command_says_where_the_website_is(made):
+    site, said = made
+    assert said == f"The website is in {site}: open index.html.\n"
+    assert (site / "index.html").is_file()
