@@ -9,6 +9,7 @@ import pytest
 from nbformat import v4
 from submissions import filled, lesson, submit
 
+from lessons_support.grading.command import main
 from lessons_support.grading.job import Outcome
 from lessons_support.grading.lesson import lessons
 from lessons_support.grading.submission import Misfit, read, read_all
@@ -311,6 +312,17 @@ def test_a_folder_without_a_notebook_gets_a_sentence(tmp_path):
     assert misfit.learner == "bob"
 
 
+def test_what_is_packed_gets_a_sentence_unless_it_lies_unpacked_beside(tmp_path):
+    submit(tmp_path, "ann", LESSON, {})
+    for name in "ann.zip", "bob.ZIP", "roster.csv":
+        (tmp_path / name).touch()
+    submissions, misfits = read_all([tmp_path])
+    assert [x.learner for x in submissions] == ["ann"]
+    assert list(map(str, misfits)) == [
+        f"{tmp_path / 'bob.ZIP'} is packed: unpack it into a folder."
+    ]
+
+
 @pytest.mark.parametrize("where", ["bob", "bob/deep"])
 def test_a_link_to_a_folder_gets_a_sentence(where, tmp_path):
     submit(tmp_path, "ann", LESSON, {})
@@ -433,3 +445,14 @@ def test_a_lesson_is_told_from_its_exercises_whatever_the_file_is_called(tmp_pat
     found = read(path, tmp_path, COURSE)
     assert found.lesson.number == "2.5"
     assert json.dumps(list(found.answers)) == '["2.5a", "2.5b", "2.5c"]'
+
+
+@pytest.mark.parametrize(
+    "command", [["export"], ["grade", "--unboxed", ".", "--output"]]
+)
+def test_what_cannot_be_written_to_gets_a_sentence(command, tmp_path, capsys):
+    place = tmp_path / "mine"
+    place.touch()
+    assert main([*command, str(place)]) == 2
+    [said] = capsys.readouterr().err.splitlines()
+    assert str(place) in said

@@ -140,7 +140,11 @@ async def _graded(asked: argparse.Namespace) -> int:
 def export(asked: argparse.Namespace) -> int:
     from lessons_support.grading.nbgrader import export
 
-    print(*export(asked.folder), sep="\n")
+    try:
+        print(*export(asked.folder), sep="\n")
+    except OSError as error:
+        print(f"{asked.folder} cannot be written to: {error}.", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -14,6 +14,9 @@ from lessons_support.grading.lesson import Cell, Lesson, cells_of, lessons
 LARGEST = 20_000_000
 """Bytes of a file that is still read; a lesson has at most 200,000."""
 
+PACKED = {".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip"}
+"""How the names of files end that may have notebooks in them."""
+
 
 class Misfit(ValueError):
     """A file that cannot be graded: which, what is wrong, and what to do.
@@ -108,6 +111,8 @@ def _notebooks(
 def _below(entry: Path, misfits: list[Misfit], root: Path) -> list[Path]:
     """The notebooks in what lies in a place; a folder with none of them is a misfit."""
     if not os.path.isdir(entry):
+        if entry.suffix.lower() in PACKED and not entry.with_suffix("").is_dir():
+            misfits.append(Misfit(f"{entry} is packed: unpack it into a folder."))
         return [entry] if _is_notebook(entry) else []
     before, folders, found = len(misfits), [entry], []
     why = f"{entry} has no notebook (*.ipynb) in it: ask for one, not packed."
