@@ -263,6 +263,8 @@ class CommandServer:
             self.guard.kill()
             self.guard.communicate()
         self.process.wait()
+        with suppress(ProcessLookupError):
+            _kill(self.process)  # what it has started and left, for that holds no pipe
         if self.reader.ended(0):
             self.process.stdout.close()
         self.gone = self.gone or self._was_going()

@@ -704,6 +704,23 @@ def test_a_command_that_does_not_stop_is_killed(module, capsys):
     assert capsys.readouterr().out == told
 
 
+@posix
+def test_what_a_command_has_started_ends_with_it(module, capsys):
+    code = """
+    import subprocess
+    from fastapi import FastAPI
+    nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    sleeper = subprocess.Popen(["sleep", "60"], **nowhere)
+    app = FastAPI()
+    app.get("/")(lambda: sleeper.pid)
+    """
+    with serve(module(code)) as url:
+        sleeper = psutil.Process(get(url).json())
+    _, alive = psutil.wait_procs([sleeper], timeout=LIMIT / 2)
+    assert alive == []
+    assert capsys.readouterr().out == ""
+
+
 DIES = """
 import os, signal
 from fastapi import FastAPI
