@@ -71,7 +71,7 @@ def main(arguments):
     elif command == "copy":
         sys.exit("copy needs one folder: python3 -m lessons_support copy FOLDER")
     elif command == "progress":
-        say_progress(course.project / FOLDER, arguments)
+        say_progress(course.project, arguments)
     elif command == "site":
         course.run("lessons_support.website", *arguments, folder=os.getcwd())
     elif command == "test":
@@ -103,13 +103,16 @@ def copy_lessons(project, folder):
     return folder
 
 
-def say_progress(folder, arguments):
-    """Print what is done of the lessons in a folder, or in the one that is given."""
+def say_progress(project, arguments):
+    """Print what is done of the learner's lessons, or of those in a folder given."""
     from pathlib import Path
 
     from lessons_support import progress
 
-    nothing = "No lesson has been opened yet."
+    # On Binder there are no copies: who comes there works in the lessons themselves.
+    folders = project / FOLDER, project / "notebooks"
+    noted = (x for x in folders if (x / progress.FILE).is_file())
+    folder, nothing = next(noted, folders[0]), "No lesson has been opened yet."
     if len(arguments) > 1:
         sys.exit(
             "progress takes one folder: python3 -m lessons_support progress [FOLDER]"

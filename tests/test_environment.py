@@ -181,6 +181,12 @@ def test_progress_is_that_of_the_folder_that_is_given(project):
         assert "1 of 2 done     3 min\n" in printed
         assert "Go on with exercise 1.1b, in 1.1-first.ipynb.\n" in printed
     assert run(project, "progress") == (0, "No lesson has been opened yet.\n")
+    shutil.copy(own / "progress.csv", project / "notebooks")  # as on Binder
+    assert "1 of 2 done     3 min\n" in run(project, "progress")[1]
+    run(project, "copy", "my-lessons")
+    shutil.copy(own / "progress.csv", project / "my-lessons")
+    (project / "notebooks" / "progress.csv").write_text("")
+    assert "1 of 2 done     3 min\n" in run(project, "progress")[1]
     assert not (project / ".venv").exists()
 
 
