@@ -63,7 +63,9 @@ def main(arguments):
         command = arguments.pop(0)
     elif arguments and not arguments[0].startswith("-"):
         sys.exit("There is no command {}: see --help.".format(arguments[0]))
-    if command == "open":
+    if command in ("copy", "progress", "site") and set(arguments) & {"-h", "--help"}:
+        print(__doc__.strip())
+    elif command == "open":
         folder = copy_lessons(course.project, course.project / FOLDER)
         course.run("jupyterlab", *(in_front(folder) + arguments))
     elif command == "copy" and len(arguments) == 1:

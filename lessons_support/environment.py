@@ -126,6 +126,11 @@ class Environment:
     def _refuse_what_cannot_work(self):
         if not (self.project / "requirements.txt").is_file():
             sys.exit(f"{self.project} is not a clone of the course: run this in one.")
+        if not os.access(self.project, os.W_OK):
+            sys.exit(
+                f"The course has to be set up, and you may not write into "
+                f"{self.project}: run the same line in a clone of your own."
+            )
         if self.is_foreign():
             sys.exit(
                 f"{self.folder} was made by something else and is left as it is: "
@@ -142,7 +147,8 @@ class Environment:
         if not ON_WINDOWS:
             import fcntl
 
-            file = os.open(self._in_use, os.O_CREAT | os.O_RDWR)
+            # To read it is enough, where somebody else has set the course up.
+            file = os.open(self._in_use, os.O_CREAT | os.O_RDONLY)
             fcntl.flock(file, fcntl.LOCK_SH)
             os.set_inheritable(file, True)
 

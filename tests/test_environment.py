@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from lessons_support.__main__ import SIDE_BY_SIDE
+from lessons_support.environment import Environment
 
 PACKAGE = Path(__file__).resolve().parent.parent / "lessons_support"
 LIMIT = 180  # seconds until a command that hangs is ended
@@ -385,8 +386,31 @@ def test_without_pip_one_sentence_says_what_to_do(project):
     assert not (project / ".venv").exists()
 
 
+def test_where_nothing_may_be_written_a_sentence_asks_for_a_clone(project, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(SystemExit, match="in a clone of your own"):
+        Environment(project).prepare()
+
+
+def test_what_somebody_else_has_set_up_can_be_run(project, monkeypatch):
+    def as_a_reader(path, flags, *mode):
+        if flags & (os.O_RDWR | os.O_WRONLY):
+            raise PermissionError(path)
+        opened.append(real(path, flags, *mode))
+        return opened[-1]
+
+    opened, real = [], os.open
+    (project / ".venv").mkdir()
+    monkeypatch.setattr(os, "open", as_a_reader)
+    Environment(project)._hold()
+    for file in opened:
+        os.close(file)
+
+
 def test_help_and_a_wrong_word_set_nothing_up(project):
-    assert run(project, "--help")[0] == 0
+    for command in ([], ["copy"], ["progress"], ["site"]):
+        code, printed = run(project, *command, "--help")
+        assert (code, printed[:22]) == (0, "Set the course up, onc")
     assert run(project, "tset") == (1, "There is no command tset: see --help.\n")
     assert not (project / ".venv").exists()
 

@@ -63,6 +63,18 @@ def test_the_table_as_csv(tmp_path):
     assert lines[2][-1] == "a.ipynb is not a notebook."
 
 
+def test_the_points_of_each_learner_by_lesson(tmp_path):
+    other = lesson("1.2")
+    more = replace(GRADE, task=Task(other, other.exercises[0], claims=CLAIMS))
+    path = tmp_path / "totals.csv"
+    report.write_totals(path, {"ann": [GRADE, GRADE, more], "=bob": [GRADE]})
+    assert read(path) == [
+        ["learner", "1.2", "2.4", "points", "claims asked"],
+        ["ann", "2", "4", "6", "9"],
+        ["'=bob", "", "2", "2", "3"],
+    ]
+
+
 def test_what_no_file_can_hold_is_replaced(tmp_path):
     half = replace(GRADE, learner="a\ud800", outcome=replace(OUTCOME, shown="→ \ud800"))
     report.write_csv(tmp_path / "grades.csv", [half], [Misfit("\ud800.ipynb is torn.")])

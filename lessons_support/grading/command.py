@@ -18,7 +18,10 @@ the lesson's: submissions/ann/2.4-….ipynb and submissions/2.4-…-ann.ipynb ar
 
 Only the answers are taken from a submission: the code below the heading of an exercise
 ("### Exercise 2.4a — …"). The course's own cells and checks do the rest, so what was
-edited or deleted elsewhere does no harm; it is noted. A claim that holds is a point.
+edited or deleted elsewhere does no harm; it is noted. A claim that holds is a point, so
+a wrong answer may have some: one with all its claims is right.
+
+To grade one lesson only, name its notebooks: submissions/*/2.4-*.ipynb.
 
 Each answer runs in a box of its own (bubblewrap, on Linux): it sees nothing of this
 machine and leaves nothing behind. What is and is not safe is said at the top of
@@ -26,7 +29,9 @@ lessons_support/grading/__init__.py."""
 
 WRITES = """\
 what is written into the folder:
-  grades.csv               a line for each learner and exercise
+  grades.csv               a line for each learner and exercise; its seconds are those
+                           that grading took
+  totals.csv               a line for each learner: points by lesson, and their sum
   junit.xml                a test for each claim, for Jenkins, GitLab and others
   LEARNER/feedback.html    every claim, the chart of the learner's run, what it shows
   LEARNER/results.json     the same for Gradescope; also beside grades.csv, if there

@@ -188,7 +188,7 @@ class _Run:
             claims=self._claims(),
             ended=ended,
             suspect=self._suspect(told),
-            notes=tuple(f"It changed the file {x}." for x in told.get("wrote", ())),
+            notes=tuple(f"It wrote to or deleted {x}." for x in told.get("wrote", ())),
             chart="".join(str(chart.get("image/png", "")).split()),
             shown=self._in_words(chart),
             printed=text[:MOST_TEXT],

@@ -1,10 +1,11 @@
-"""What a teacher gets: a table, grades.csv, junit.xml, results.json, and pages."""
+"""What a teacher gets: a table, files for spreadsheets and other tools, and pages."""
 
 from __future__ import annotations
 
 import csv
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -37,6 +38,7 @@ def write_all(folder: Path, learners: By, misfits: list[Misfit]) -> None:
     """What is about all learners."""
     grades = [x for theirs in learners.values() for x in theirs]
     write_csv(folder / "grades.csv", grades, misfits)
+    write_totals(folder / "totals.csv", learners)
     write_junit(folder / "junit.xml", grades)
 
 
@@ -52,6 +54,22 @@ def write_csv(path: Path, grades: list[Grade], misfits: list[Misfit]) -> None:
         between = [""] * (len(COLUMNS) - 2)
         for misfit in misfits:
             lines.writerow([as_text(misfit.learner), *between, as_text(str(misfit))])
+
+
+def write_totals(path: Path, learners: By) -> None:
+    """One line a learner: the points of each lesson, and their sum."""
+    grades = [x for theirs in learners.values() for x in theirs]
+    numbers = sorted({x.task.lesson.number for x in grades})
+    with path.open("w", newline="", encoding="utf-8", errors="replace") as file:
+        lines = csv.writer(file)
+        lines.writerow(["learner", *numbers, "points", "claims asked"])
+        for learner, theirs in learners.items():
+            points: Counter[str] = Counter()
+            for one in theirs:
+                points[one.task.lesson.number] += one.points
+            each = [points.get(x, "") for x in numbers]
+            asked = sum(x.asked for x in theirs)
+            lines.writerow([as_text(learner), *each, sum(points.values()), asked])
 
 
 def write_junit(path: Path, grades: list[Grade]) -> None:

@@ -115,7 +115,7 @@ def _below(entry: Path, misfits: list[Misfit], root: Path) -> list[Path]:
             misfits.append(Misfit(f"{entry} is packed: unpack it into a folder."))
         return [entry] if _is_notebook(entry) else []
     before, folders, found = len(misfits), [entry], []
-    why = f"{entry} has no notebook (*.ipynb) in it: ask for one, not packed."
+    why = f"{entry} has no notebook (*.ipynb) in it: ask for the notebook itself."
     while folders:
         folder = folders.pop()
         if folder.is_symlink():
