@@ -19,11 +19,9 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items):
-    """Put the files that take longest in front, then the notebooks."""
-    items.sort(key=lambda item: rank(item.path))
+    """Put the files that take longest in front; the notebooks remain at the end."""
+    items.sort(key=lambda item: rank(item.path.stem))
 
 
-def rank(path):
-    if path.stem in LONGEST:
-        return LONGEST.index(path.stem)
-    return len(LONGEST) + (path.suffix != ".ipynb")
+def rank(name):
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
