@@ -64,8 +64,8 @@ def main(arguments):
     elif arguments and not arguments[0].startswith("-"):
         sys.exit("There is no command {}: see --help.".format(arguments[0]))
     if command in ("copy", "progress", "site") and set(arguments) & {"-h", "--help"}:
-        print(__doc__.strip())
-    elif command == "open":
+        command = "--help"
+    if command == "open":
         folder = copy_lessons(course.project, course.project / FOLDER)
         course.run("jupyterlab", *(in_front(folder) + arguments))
     elif command == "copy" and len(arguments) == 1:

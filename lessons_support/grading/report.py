@@ -44,32 +44,35 @@ def write_all(folder: Path, learners: By, misfits: list[Misfit]) -> None:
 
 def write_csv(path: Path, grades: list[Grade], misfits: list[Misfit]) -> None:
     """One line an exercise; then one for each file that could not be graded."""
-    with path.open("w", newline="", encoding="utf-8", errors="replace") as file:
-        lines = csv.writer(file)
-        lines.writerow(COLUMNS)
-        for one in grades:
-            names = one.learner, one.task.lesson.number, one.task.exercise.name
-            marks = one.held, one.asked, one.points, one.outcome.seconds
-            lines.writerow([*map(as_text, names), *marks, as_text(one.note)])
-        between = [""] * (len(COLUMNS) - 2)
-        for misfit in misfits:
-            lines.writerow([as_text(misfit.learner), *between, as_text(str(misfit))])
+    lines = [[*COLUMNS]]
+    for one in grades:
+        names = one.learner, one.task.lesson.number, one.task.exercise.name
+        marks = one.held, one.asked, one.points, one.outcome.seconds
+        lines.append([*map(as_text, names), *marks, as_text(one.note)])
+    between = [""] * (len(COLUMNS) - 2)
+    for misfit in misfits:
+        lines.append([as_text(misfit.learner), *between, as_text(str(misfit))])
+    _write_lines(path, lines)
 
 
 def write_totals(path: Path, learners: By) -> None:
     """One line a learner: the points of each lesson, and their sum."""
-    grades = [x for theirs in learners.values() for x in theirs]
-    numbers = sorted({x.task.lesson.number for x in grades})
+    points: dict[str, Counter[str]] = {learner: Counter() for learner in learners}
+    for learner, grades in learners.items():
+        for one in grades:
+            points[learner][one.task.lesson.number] += one.points
+    numbers = sorted(set().union(*points.values()))
+    lines = [["learner", *numbers, "points", "claims asked"]]
+    for learner, grades in learners.items():
+        each = [points[learner].get(x, "") for x in numbers]
+        asked = sum(x.asked for x in grades)
+        lines.append([as_text(learner), *each, points[learner].total(), asked])
+    _write_lines(path, lines)
+
+
+def _write_lines(path: Path, lines: list[list[Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8", errors="replace") as file:
-        lines = csv.writer(file)
-        lines.writerow(["learner", *numbers, "points", "claims asked"])
-        for learner, theirs in learners.items():
-            points: Counter[str] = Counter()
-            for one in theirs:
-                points[one.task.lesson.number] += one.points
-            each = [points.get(x, "") for x in numbers]
-            asked = sum(x.asked for x in theirs)
-            lines.writerow([as_text(learner), *each, sum(points.values()), asked])
+        csv.writer(file).writerows(lines)
 
 
 def write_junit(path: Path, grades: list[Grade]) -> None:
