@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from asyncio import isfuture
+from asyncio import Task, isfuture
 from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
@@ -189,16 +189,21 @@ def _not_run(timeline: Timeline) -> tuple[str, ...]:
             "await it before you return.",
         )
     if isfuture(result):
-        return ("You returned a Future, not its result. Await it before you return.",)
+        kind = _kind([result])
+        return (f"You returned a {kind}, not its result. Await it before you return.",)
     held = _held(result)
     if made := [_name(x) for x in held if inspect.iscoroutine(x)]:
         return tuple(_never_awaited((*made, *timeline.never_awaited)))
-    if futures := sum(map(isfuture, held)):
+    if futures := list(filter(isfuture, held)):
         return (
-            f"You returned {many(futures, 'Future')}, not results: "
+            f"You returned {many(len(futures), _kind(futures))}, not results: "
             "await each before you return.",
         )
     return ()
+
+
+def _kind(futures: list[Any]) -> str:
+    return "task" if all(isinstance(x, Task) for x in futures) else "Future"
 
 
 def _held(result: Any) -> list[Any]:

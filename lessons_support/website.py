@@ -15,11 +15,17 @@ import nbformat
 from jinja2 import Template
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
+from nbformat.v4 import new_output
 from pygments.formatters import HtmlFormatter
 
 from lessons_support.course import FOLDER
 
 LINK = re.compile(r"(\]\([^)\s:]+)\.ipynb\b")
+WORDS = Template(
+    '<details class="chart"><summary>The chart in words</summary>'
+    "<pre>{{ words }}</pre></details>",
+    autoescape=True,
+)
 FRAME = Template(Path(__file__).with_suffix(".html").read_text(), autoescape=True)
 COLOURS = HtmlFormatter(style="default").get_style_defs(".highlight")
 
@@ -63,8 +69,19 @@ def _page(path: Path, exporter: HTMLExporter) -> Page:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = LINK.sub(r"\1.html", cell.source)
+        else:
+            cell.outputs = [y for x in cell.outputs for y in _with_words(x)]
     body, _ = exporter.from_notebook_node(notebook)
     return Page(path.with_suffix(".html").name, title, question, body)
+
+
+def _with_words(output: NotebookNode) -> list[NotebookNode]:
+    """An output, and behind a chart its words: on a phone its letters are too small."""
+    data = output.get("data", {})
+    if not {"image/png", "text/plain"} <= data.keys():
+        return [output]
+    words = {"text/html": WORDS.render(words=data["text/plain"])}
+    return [output, new_output("display_data", words)]
 
 
 def _opening(notebook: NotebookNode) -> tuple[str, str]:
@@ -83,6 +100,7 @@ def main(arguments: list[str]) -> None:
     if len(arguments) > 1:
         sys.exit("site takes one folder: python3 -m lessons_support site [FOLDER]")
     site = Path(*arguments or ["site"]).resolve()
+    print("Writing the website, in about ten seconds.", flush=True)
     try:
         build(FOLDER, site)
     except OSError as error:

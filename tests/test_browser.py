@@ -35,6 +35,7 @@ from test_exercises import answers
 from test_programs import address, started
 
 from lessons_support.progress import lessons
+from lessons_support.website import build
 
 pytestmark = pytest.mark.equipment
 
@@ -327,3 +328,30 @@ def test_the_first_start_shows_the_first_lesson_and_nothing_else(run, launched, 
     assert tabs == [NOTEBOOKS[0].name]
     assert in_front
     assert in_the_way == []
+
+
+# --- the website
+
+PHONE = {"width": 390, "height": 844}
+TOO_WIDE = """() => [...document.querySelectorAll("img, .chart pre, body")]
+    .filter(x => x.scrollWidth > x.clientWidth || x.clientWidth > innerWidth)
+    .map(x => x.outerHTML.slice(0, 80))"""
+
+
+def test_on_a_phone_a_chart_is_seen_whole_and_told_in_words(run, launched, tmp_path):
+    build(NOTEBOOKS[0].parent, tmp_path)
+
+    async def look(path):
+        async with page_of(launched) as page:
+            await page.set_viewport_size(PHONE)
+            await page.goto((tmp_path / f"{path.stem}.html").as_uri())
+            words = page.get_by_text("The chart in words")
+            for summary in await words.all():
+                await summary.click()
+            charts = await page.locator("img").count()
+            return charts, await words.count(), await page.evaluate(TOO_WIDE)
+
+    for path in NOTEBOOKS:
+        charts, told, too_wide = run(look(path))
+        assert charts == told > 0
+        assert too_wide == []

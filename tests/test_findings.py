@@ -124,12 +124,26 @@ WRONG = {
         """,
         ["You returned a Future, not its result. Await it before you return."],
     ),
+    "a task handed back": (
+        """
+        async def fetch_all(fetch, pages):
+            return asyncio.create_task(fetch(pages[0]))
+        """,
+        ["You returned a task, not its result. Await it before you return."],
+    ),
+    "a task and a promise handed back": (
+        """
+        async def fetch_all(fetch, pages):
+            return asyncio.create_task(fetch(pages[0])), asyncio.gather(fetch(pages[1]))
+        """,
+        ["You returned 2 Futures, not results: await each before you return."],
+    ),
     "tasks handed back": (
         """
         async def fetch_all(fetch, pages):
             return [asyncio.create_task(fetch(page)) for page in pages]
         """,
-        ["You returned 3 Futures, not results: await each before you return."],
+        ["You returned 3 tasks, not results: await each before you return."],
     ),
     "a list without the star": (
         """

@@ -20,10 +20,13 @@ class Reader(HTMLParser):
         super().__init__()
         self.links, self.loads, self.alts = [], [], []
         self.headings, self.summaries, self.tag = [], [], ""
+        self.words, self.within = [], None
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attrs):
         attrs, self.tag = dict(attrs), tag
+        if tag == "details":
+            self.within = attrs.get("class")
         if tag == "a":
             self.links.append(attrs.get("href", ""))
         if tag in LOADED and not attrs.get(LOADED[tag], "").startswith("data:"):
@@ -36,6 +39,12 @@ class Reader(HTMLParser):
     def handle_data(self, data):
         if self.tag == "summary":
             self.summaries.append(data.strip())
+        if (self.tag, self.within) == ("pre", "chart"):
+            self.words.append(data)
+
+    def handle_endtag(self, tag):
+        if tag == "details":
+            self.within = None
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +82,14 @@ def test_every_chart_says_in_words_what_it_shows(page):
     images = path.read_text().count('"image/png": "')
     assert len(reader.alts) == images > 0
     assert [x for x in reader.alts if not x.startswith("Chart. ")] == []
+
+
+def test_behind_every_chart_stand_its_words(page):
+    path, reader = page
+    outputs = [x for cell in read(path).code for x in cell.outputs]
+    told = [x.data["text/plain"] for x in outputs if "image/png" in x.get("data", {})]
+    assert reader.words == told
+    assert len(told) == len(reader.alts)
 
 
 def test_headings_go_down_one_level_at_a_time(page):
@@ -117,5 +134,5 @@ def test_what_cannot_be_written_to_is_one_sentence(tmp_path, monkeypatch, wrong)
 
 def test_the_command_says_where_the_website_is(made):
     site, said = made
-    assert said == f"The website is in {site}: open index.html.\n"
+    assert said.endswith(f"\nThe website is in {site}: open index.html.\n")
     assert (site / "index.html").is_file()
