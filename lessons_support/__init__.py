@@ -17,6 +17,7 @@ _IN_A_NOTEBOOK = (
     ("stop_button", "reach_awaiting_cells"),
     ("garbage", "set_aside"),
     ("progress", "note_checks"),
+    ("workbook", "tell_if_older"),
 )
 
 __all__ = sorted(_HOMES)

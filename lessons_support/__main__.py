@@ -45,6 +45,9 @@ if sys.version_info < (3, 11):
     )
 
 
+if not __package__:
+    sys.exit("Write it with -m, in the clone: python3 -m lessons_support")
+
 FOLDER = "my-lessons"
 GRADING = ("grade", "refresh", "export")
 COMMANDS = ("copy", "open", "progress", "site", "test", "-h", "--help") + GRADING
@@ -55,7 +58,7 @@ SIDE_BY_SIDE = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 def main(arguments):
     """Do what the arguments ask for; without any, open the course."""
-    from lessons_support.environment import Environment
+    from lessons_support.environment import Environment, is_ours
 
     course = Environment.here()
     command = "open"
@@ -67,7 +70,12 @@ def main(arguments):
         command = "--help"
     if command == "open":
         folder = copy_lessons(course.project, course.project / FOLDER)
-        course.run("jupyterlab", *(in_front(folder) + arguments))
+        if is_ours(folder):
+            course.run("jupyterlab", *(in_front(folder) + arguments))
+        print(
+            "The course is open already; Ctrl-C, twice, ends it where it was started."
+        )
+        course.run("jupyter", "server", "list")
     elif command == "copy" and len(arguments) == 1:
         copy_lessons(course.project, os.path.abspath(arguments[0]))
     elif command == "copy":
@@ -90,18 +98,17 @@ def main(arguments):
 
 
 def copy_lessons(project, folder):
-    """Lay the learner's copies out, say which are not the newest, return the folder."""
-    from lessons_support.workbook import lay_out
+    """Lay the learner's copies out, say which are newer or older, return the folder."""
+    from lessons_support.workbook import advice, lay_out
 
     try:
-        kept = lay_out(project / "notebooks", folder)
+        copies = lay_out(project / "notebooks", folder)
     except OSError as error:
         sys.exit("The copies of the lessons could not be made: {}.".format(error))
-    for name in kept:
-        print(
-            "{} is newer in the course. Yours stays as it is; rename it if you want to "
-            "have the new one.".format(name)
-        )
+    if copies.renewed:
+        print("Renewed, as the course is newer: {}.".format(", ".join(copies.renewed)))
+    for name in copies.kept:
+        print(advice(os.path.join(folder, name)))
     return folder
 
 
@@ -110,6 +117,7 @@ def say_progress(project, arguments):
     from pathlib import Path
 
     from lessons_support import progress
+    from lessons_support.workbook import advice, is_older
 
     # On Binder there are no copies: who comes there works in the lessons themselves.
     folders = project / FOLDER, project / "notebooks"
@@ -123,8 +131,11 @@ def say_progress(project, arguments):
         folder = Path(arguments[0]).absolute()
         nothing = "There are no lessons in {}.".format(folder)
         if not folder.is_dir():
-            sys.exit("There is no folder {}.".format(folder))
+            sys.exit("There is no folder {}, with your lessons.".format(folder))
     print(progress.table(progress.lessons(folder)) or nothing)
+    for path in sorted(folder.glob("*.ipynb")):
+        if is_older(path, project / "notebooks"):
+            print("\n" + advice(path.name))
 
 
 def in_front(folder):
@@ -139,7 +150,8 @@ def in_front(folder):
     # The server listens on this machine alone, and wants its token.
     if getattr(os, "geteuid", lambda: 1)() == 0:
         arguments.append("--allow-root")
-    return arguments
+    # Of what Jupyter says, the address is left, and what is wrong.
+    return arguments + ["--log-level=WARN", "--LabApp.log_level=WARN"]
 
 
 if __name__ == "__main__":

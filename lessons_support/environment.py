@@ -298,6 +298,23 @@ def lock(file):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def is_ours(folder):
+    """Hold a folder until this process ends; False if another process holds it."""
+    if ON_WINDOWS:
+        return True
+    import fcntl
+
+    place = os.open(folder, os.O_RDONLY)
+    os.set_inheritable(place, True)
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system that knows no locks
+    return True
+
+
 def become(*command):
     """Hand this process over to a command: Ctrl-C and the exit code are its own."""
     sys.stdout.flush()  # what waits to be written would go with this program

@@ -7,7 +7,6 @@ Each time the checks of an exercise are run in JupyterLab, a line is added to
 from __future__ import annotations
 
 import csv
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from time import monotonic
 
 from lessons_support import checks
 from lessons_support.course import cells_of, claims_by_exercise, names
-from lessons_support.kernel import shell
+from lessons_support.kernel import notebook, shell
 
 FILE = "progress.csv"
 COLUMNS = ("when", "lesson", "exercise", "held", "asked", "minutes")
@@ -34,9 +33,8 @@ PAUSE = 10 * 60
 @cache
 def note_checks() -> None:
     """From now on note, cell by cell, what is checked in a notebook of JupyterLab."""
-    notebook = os.environ.get("JPY_SESSION_NAME", "")  # by Jupyter's server alone
-    diary = _Diary(Path(notebook))
-    if shell() and notebook.endswith(".ipynb") and diary.path.is_file():
+    if path := notebook():
+        diary = _Diary(path)
         shell().events.register("pre_run_cell", diary.begins)
         shell().events.register("post_run_cell", diary.ends)
 

@@ -8,36 +8,73 @@ copies, a newer course, by ``git pull``, never meets it.
 import hashlib
 import json
 import os
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from lessons_support import course
+from lessons_support.kernel import notebook
 
 GIVEN = ".given.json"
 """In the folder: for each file that was given, a digest of it as it was then."""
 
 
-def lay_out(lessons: Path, folder: Path | str) -> list[str]:
+@dataclass(frozen=True)
+class Copies:
+    """The names of copies that were renewed, and of those that are older and stay."""
+
+    renewed: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+def lay_out(lessons: Path, folder: Path | str) -> Copies:
     """Give the learner what is missing, and renew what he or she has not changed.
 
-    Returns the names of the lessons that are newer in the course than the learner's,
-    and were kept because they have been worked on. Raises OSError.
+    What he or she has worked on stays, even where the course is newer. Raises OSError.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     given = _read(folder / GIVEN)
-    kept = []
+    renewed, kept = [], []
     for path in sorted([*lessons.glob("*.ipynb"), *lessons.glob("*.py")]):
         own, newest = folder / path.name, _digest(path)
         was, now = given.get(path.name), _digest(own)
         if now is None or (now == was != newest):
             _replace(own, _fresh(path))
             given[path.name] = newest
+            renewed += [path.name] if now else []
         elif now == newest:
             given[path.name] = newest
         elif was != newest:
             kept.append(path.name)
     _replace(folder / GIVEN, json.dumps(given, indent=1))
-    return kept
+    return Copies(tuple(renewed), tuple(kept))
+
+
+def is_older(own: Path, lessons: Path = course.FOLDER) -> bool:
+    """Whether a copy has been worked on, while the course got a newer lesson."""
+    was, now, newest = (
+        _read(own.parent / GIVEN).get(own.name),
+        *map(_digest, (own, lessons / own.name)),
+    )
+    return None not in (was, now, newest) and newest not in (was, now) and now != was
+
+
+def advice(own: Path | str) -> str:
+    """What to tell of a copy that is older, and how to have the newer lesson."""
+    return (
+        f"{own} is older than the course's lesson. It stays as it is, for you have "
+        "worked in it. To have the newer one too, rename yours in JupyterLab's file "
+        "list, then start the course again: what you have done still counts."
+    )
+
+
+@cache
+def tell_if_older() -> None:
+    """In a notebook's kernel, say so once if this copy is older than the course's."""
+    own = notebook()
+    if own and is_older(own):
+        print(advice(own.name))
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -141,13 +141,42 @@ def test_opening_keeps_what_the_learner_has_written_and_says_so(ready):
     run(ready)
     (ready / "my-lessons" / lesson).write_text("mine")
     (ready / "notebooks" / lesson).write_text('{"cells": [], "newer": 1}')
-    assert "newer in the course" not in run(ready)[1]  # for a reader it is the same
+    older = f"{ready / 'my-lessons' / lesson} is older than the course's lesson."
+    assert older not in run(ready)[1]  # for a reader it is the same
     cell = '{"cell_type": "markdown", "source": "new"}'
     (ready / "notebooks" / lesson).write_text(f'{{"cells": [{cell}]}}')
     code, printed = run(ready)
     assert code == 7
-    assert printed.startswith(f"{lesson} is newer in the course. Yours stays")
+    assert printed.startswith(older)
+    assert f"{lesson} is older than" in run(ready, "progress")[1]
+    (ready / "notebooks" / "1.1-first.ipynb").write_text(LESSON)
+    assert "Renewed, as the course is newer: 1.1-first.ipynb.\n" in run(ready)[1]
     assert (ready / "my-lessons" / lesson).read_text() == "mine"
+
+
+@needs_pip
+@pytest.mark.skipif(os.name == "nt", reason="there the folder is not held")
+def test_a_second_start_says_where_the_first_one_is(project):
+    waits = "import sys; print('at work', flush=True); sys.stdin.read()"
+    lists = "import sys; print(*sys.argv[1:])"
+    make_wheel(project / STAND_IN, {"jupyterlab.py": waits, "jupyter.py": lists})
+    run(project, "progress")
+    first = start(project, "-m", "lessons_support", stdin=subprocess.PIPE)
+    while "at work" not in first.stdout.readline():
+        assert first.poll() is None
+    code, printed = run(project)
+    assert code == 0
+    assert printed.startswith("The course is open already; Ctrl-C")
+    assert printed.endswith("\nserver list\n")
+    finish(first)
+    assert "open already" not in run(project)[1]
+
+
+def test_without_its_m_the_line_says_how_to_write_it(project):
+    code, printed = finish(start(project, "lessons_support", "progress"))
+    assert code == 1
+    assert one_sentence(printed), printed
+    assert "python3 -m lessons_support" in printed
 
 
 def test_copies_for_a_class_need_no_set_up(project):
