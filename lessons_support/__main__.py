@@ -6,7 +6,8 @@ python3 -m lessons_support [open] [JupyterLab's arguments]
 
 python3 -m lessons_support progress [FOLDER]
     say which exercises you have done, in what time, and where to go on: with your own
-    copies of the lessons, or with those in FOLDER
+    copies of the lessons, or with those in FOLDER; a line for each learner, if theirs
+    are in folders in FOLDER
 
 python3 -m lessons_support copy FOLDER
     lay copies of the lessons out in FOLDER, as for "open": for a class on a hub
@@ -132,7 +133,8 @@ def say_progress(project, arguments):
         nothing = "There are no lessons in {}.".format(folder)
         if not folder.is_dir():
             sys.exit("There is no folder {}, with your lessons.".format(folder))
-    print(progress.table(progress.lessons(folder)) or nothing)
+    theirs = progress.table(progress.lessons(folder)) or progress.overview(folder)
+    print(theirs or nothing)
     for path in sorted(folder.glob("*.ipynb")):
         if is_older(path, project / "notebooks"):
             print("\n" + advice(path.name))

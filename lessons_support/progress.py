@@ -174,6 +174,23 @@ def table(all_lessons: list[Lesson]) -> str:
     return "\n".join(lines)
 
 
+def overview(folder: Path) -> str:
+    """A line for each learner of a class, whose folders are in this one."""
+    lines = []
+    for pattern in f"*/{FILE}", f"*/*/{FILE}":
+        for path in sorted(folder.glob(pattern)):
+            theirs = lessons(path.parent)
+            done = sum(len(x.done) for x in theirs)
+            of = sum(len(x.exercises) for x in theirs)
+            minutes = sum(x.minutes for x in theirs)
+            where = to_go_on_with(theirs)
+            to_do = f"next: {where.next}" if where and where.next else ""
+            name = path.relative_to(folder).parts[0]
+            line = f"{name:<30}  {done:>3} of {of} done  {minutes:>5.0f} min  {to_do}"
+            lines.append(line.rstrip())
+    return "\n".join(sorted(lines))
+
+
 def _rows(path: Path) -> Iterator[dict[str, str]]:
     """The rows of a progress file that can be read: somebody may have edited it."""
     try:

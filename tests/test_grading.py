@@ -123,23 +123,27 @@ def test_the_same_line_again_makes_no_run(course):
 
 
 @boxed
-def test_an_interrupted_command_goes_on_where_it_stopped(tmp_path):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_command_goes_on_where_it_stopped(tmp_path, name):
     one = lesson("2.5")
     for number in range(6):
         solved = {x.name: f"{x.solution}\n# {number}" for x in one.exercises}
         submit(tmp_path / "in", str(number), one, solved)
     store = tmp_path / "out" / "runs"
-    process = start(tmp_path / "in", "--output", tmp_path / "out")
+    own = tmp_path / "own"
+    own.mkdir()
+    process = start(tmp_path / "in", "--output", tmp_path / "out", TMPDIR=str(own))
     deadline = time.monotonic() + LIMIT
     while len(list(store.glob("*.json"))) < len(one.exercises) + 2:
         assert time.monotonic() < deadline
         assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, name))
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130, printed
     assert "The same line goes on from here." in printed
     assert "Traceback" not in printed
+    assert list(own.iterdir()) == []
     kept = {x: x.stat().st_mtime_ns for x in store.glob("*.json")}
     done = grade(tmp_path / "out", tmp_path / "in")
     assert done.code == 0, done.printed

@@ -58,9 +58,12 @@ def test_the_table_as_csv(tmp_path):
     report.write_csv(path, [GRADE], [misfit])
     lines = read(path)
     assert lines[0] == list(report.COLUMNS)
-    assert lines[1] == ["ann", "2.4", "2.4a", "2", "3", "2", "0.5", ""]
-    assert lines[2][0] == "bob"
-    assert lines[2][-1] == "a.ipynb is not a notebook."
+    assert lines[1] == ["ann", "2.4", "2.4a", "2", "3", "2", "0.5", "", "One waits."]
+    assert (lines[2][0], lines[2][-1]) == ("bob", "")
+    assert lines[2][-2] == "a.ipynb is not a notebook."
+    all_held = replace(OUTCOME, claims=tuple((True, x) for x in CLAIMS))
+    report.write_csv(path, [replace(GRADE, outcome=all_held)], [])
+    assert read(path)[1][-2:] == ["", ""]
 
 
 def test_the_points_of_each_learner_by_lesson(tmp_path):
@@ -79,7 +82,7 @@ def test_what_no_file_can_hold_is_replaced(tmp_path):
     half = replace(GRADE, learner="a\ud800", outcome=replace(OUTCOME, shown="→ \ud800"))
     report.write_csv(tmp_path / "grades.csv", [half], [Misfit("\ud800.ipynb is torn.")])
     assert read(tmp_path / "grades.csv")[1][0] == "a?"
-    assert read(tmp_path / "grades.csv")[2][-1] == "�.ipynb is torn."
+    assert read(tmp_path / "grades.csv")[2][-2] == "�.ipynb is torn."
     assert "→ ?" in page(half, tmp_path)
 
 
@@ -92,7 +95,7 @@ def test_no_spreadsheet_takes_a_name_for_a_formula(name, tmp_path):
 
 def test_junit_has_a_test_for_each_claim(tmp_path):
     path = tmp_path / "junit.xml"
-    report.write_junit(path, [GRADE, replace(GRADE, learner=EVIL)])
+    report.write_junit(path, [GRADE, replace(GRADE, learner=EVIL)], [])
     [suite] = xml.parse(path).getroot()
     assert (suite.get("name"), suite.get("tests"), suite.get("failures")) == (
         "2.4",
@@ -102,6 +105,18 @@ def test_junit_has_a_test_for_each_claim(tmp_path):
     failed = [x for x in suite.findall("testcase") if len(x)]
     assert [x.get("name") for x in failed] == ["2.4a: two does not"] * 2
     assert failed[0].find("failure").text == "→ One waits."
+
+
+def test_junit_has_an_error_for_each_file_that_was_not_graded(tmp_path):
+    path = tmp_path / "junit.xml"
+    misfit = Misfit("a.ipynb is not a notebook.")
+    misfit.learner = "bob"
+    report.write_junit(path, [GRADE], [misfit])
+    suites = {x.get("name"): x for x in xml.parse(path).getroot()}
+    assert set(suites) == {"2.4", "not graded"}
+    [test] = suites["not graded"]
+    assert (suites["not graded"].get("errors"), test.get("classname")) == ("1", "bob")
+    assert test.find("error").get("message") == str(misfit)
 
 
 def test_gradescope_reads_scores_and_reasons():

@@ -118,7 +118,9 @@ def test_a_deleted_answer_is_noted(notebook, tmp_path):
     del notebook.cells[place(notebook, "mine = 1")]
     taken = answer(notebook, tmp_path)
     assert taken.code == ""
-    assert taken.notes == ("The answer cell is missing.",)
+    assert taken.notes == (
+        "The answer is missing: it counts between the task and the check.",
+    )
 
 
 def test_a_deleted_exercise_is_noted(notebook, tmp_path):

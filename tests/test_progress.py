@@ -12,7 +12,7 @@ from lessons import FOLDER, NOTEBOOKS, calls, exercises, read
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from lessons_support.course import claims_by_exercise
-from lessons_support.progress import FILE, lessons, table, to_go_on_with
+from lessons_support.progress import FILE, lessons, overview, table, to_go_on_with
 from lessons_support.workbook import lay_out
 
 [PATH] = [x for x in NOTEBOOKS if x.name.startswith("2.4-")]
@@ -220,6 +220,19 @@ def test_a_line_that_somebody_has_spoilt_is_passed_over(tmp_path, line):
     write(tmp_path, line, f"w,{NOTEBOOKS[0].stem},1.1a,3,3,1.0", line)
     [lesson] = lessons(tmp_path)
     assert (lesson.done, lesson.minutes) == ({"1.1a"}, 1.0)
+
+
+def test_a_class_has_a_line_for_each_learner(tmp_path):
+    for place in (tmp_path / "bob", tmp_path / "ann" / "asyncio-lessons"):
+        lay_out(FOLDER, place)
+    first = NOTEBOOKS[0].stem
+    write(tmp_path / "bob", f"w,{first},1.1a,4,4,1.0")
+    write(tmp_path / "ann" / "asyncio-lessons", f"w,{first},1.1b,1,5,2.5")
+    ann, bob = overview(tmp_path).splitlines()
+    all_of_them = sum(len(exercises(read(x))) for x in NOTEBOOKS)
+    assert ann.split() == f"ann 0 of {all_of_them} done 2 min next: 1.1a".split()
+    assert bob.split() == f"bob 1 of {all_of_them} done 1 min next: 1.1b".split()
+    assert overview(tmp_path / "bob") == ""
 
 
 def test_a_course_without_lessons_has_nothing_to_go_on_with(tmp_path):

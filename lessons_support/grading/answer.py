@@ -88,7 +88,7 @@ def answer(exercise: Exercise, lesson: Lesson, cells: list[Cell]) -> Answer:
 def _of_answers(written: list[Cell], kept: list[Cell]) -> list[str]:
     """What is to be said of the cells of an answer, and of those that are run."""
     if not written:
-        return ["The answer cell is missing."]
+        return ["The answer is missing: it counts between the task and the check."]
     notes = ["What begins with %%timeit was left out."] * (len(kept) < len(written))
     if len(kept) > 1:
         notes.append(f"{len(kept)} answer cells were run, one after the other.")

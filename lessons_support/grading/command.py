@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -30,7 +31,8 @@ lessons_support/grading/__init__.py."""
 WRITES = """\
 what is written into the folder:
   grades.csv               a line for each learner and exercise; its seconds are those
-                           that grading took
+                           that grading took, its finding the first that a wrong
+                           answer got
   totals.csv               a line for each learner: points by lesson, and their sum
   junit.xml                a test for each claim, for Jenkins, GitLab and others
   LEARNER/feedback.html    every claim, the chart of the learner's run, what it shows
@@ -93,6 +95,8 @@ def main(arguments: list[str]) -> int:
     asked = parser().parse_args(arguments)
     with suppress(AttributeError):  # a terminal may know few characters
         sys.stdout.reconfigure(errors="replace")
+    # Ended by another program, it leaves nothing behind either.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         return COMMANDS[asked.command](asked)
     except KeyboardInterrupt:
@@ -115,6 +119,8 @@ def grade(asked: argparse.Namespace) -> int:
     if asked.output.is_file():
         print(f"{asked.output} is a file: give a folder, new or not.", file=sys.stderr)
         return 2
+    if getattr(os, "geteuid", lambda: 1)() == 0:
+        print("You grade as root: an ordinary user would be safer.", file=sys.stderr)
     try:
         return asyncio.run(_graded(asked))
     except (NoCluster, Unusable) as error:

@@ -22,7 +22,7 @@ from lessons_support.grading.submission import Misfit
 
 COLUMNS = (
     *("learner", "lesson", "exercise", "claims held", "claims asked"),
-    *("points", "seconds", "note"),
+    *("points", "seconds", "note", "finding"),
 )
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -39,19 +39,24 @@ def write_all(folder: Path, learners: By, misfits: list[Misfit]) -> None:
     grades = [x for theirs in learners.values() for x in theirs]
     write_csv(folder / "grades.csv", grades, misfits)
     write_totals(folder / "totals.csv", learners)
-    write_junit(folder / "junit.xml", grades)
+    write_junit(folder / "junit.xml", grades, misfits)
 
 
 def write_csv(path: Path, grades: list[Grade], misfits: list[Misfit]) -> None:
-    """One line an exercise; then one for each file that could not be graded."""
+    """One line an exercise, with the first finding unless all its claims hold.
+
+    Then one for each file that could not be graded.
+    """
     lines = [[*COLUMNS]]
     for one in grades:
         names = one.learner, one.task.lesson.number, one.task.exercise.name
         marks = one.held, one.asked, one.points, one.outcome.seconds
-        lines.append([*map(as_text, names), *marks, as_text(one.note)])
-    between = [""] * (len(COLUMNS) - 2)
+        finding = "" if one.points == one.asked else next(iter(findings(one)), "")
+        told = one.note, finding.removeprefix(HINT).strip()
+        lines.append([*map(as_text, names), *marks, *map(as_text, told)])
+    between = [""] * (COLUMNS.index("note") - 1)
     for misfit in misfits:
-        lines.append([as_text(misfit.learner), *between, as_text(str(misfit))])
+        lines.append([as_text(misfit.learner), *between, as_text(str(misfit)), ""])
     _write_lines(path, lines)
 
 
@@ -75,9 +80,18 @@ def _write_lines(path: Path, lines: list[list[Any]]) -> None:
         csv.writer(file).writerows(lines)
 
 
-def write_junit(path: Path, grades: list[Grade]) -> None:
-    """One test a claim, as Jenkins and GitLab read them."""
+def write_junit(path: Path, grades: list[Grade], misfits: list[Misfit]) -> None:
+    """One test a claim, as Jenkins and GitLab read them; and one a misfit, an error."""
     root = xml.Element("testsuites", name="grades")
+    if misfits:
+        count = str(len(misfits))
+        suite = xml.SubElement(
+            root, "testsuite", name="not graded", tests=count, errors=count
+        )
+        for misfit in misfits:
+            whose = {"classname": misfit.learner or "nameless", "name": "a notebook"}
+            test = xml.SubElement(suite, "testcase", whose)
+            xml.SubElement(test, "error", message=str(misfit))
     for number in dict.fromkeys(x.task.lesson.number for x in grades):
         suite = xml.SubElement(root, "testsuite", name=number)
         for grade in (x for x in grades if x.task.lesson.number == number):

@@ -104,7 +104,7 @@ class Session:
     ) -> list[Grade]:
         """Grade one learner, and write the page as soon as all is there.
 
-        What comes back is without charts: memory must not grow with the learners.
+        What comes back has findings only: memory must not grow with the learners.
         """
 
         async def grade(task: Task, answer: Answer) -> Grade:
@@ -114,18 +114,23 @@ class Session:
 
         grades = await asyncio.gather(*(grade(*x) for x in theirs))
         report.write_learner(self.output / folder, grades)
-        none = {"chart": "", "shown": "", "printed": ""}
-        return [replace(x, outcome=replace(x.outcome, **none)) for x in grades]
+        return [replace(x, outcome=_in_short(x)) for x in grades]
 
     async def _grade(self, learner: str, task: Task, answer: Answer) -> Grade:
         frame, outcome, notes = task.exercise.frame, Outcome(), answer.notes
         if answer.code.split() == frame.split():
             outcome = await self.store.outcome(task, Cell("code", frame))
+            outcome = replace(outcome, chart="", shown="", printed="")
             notes = (*notes, NOT_ATTEMPTED)
         elif answer.cells:
             outcome = await self.store.outcome(task, *answer.cells, owner=learner)
             notes = (*notes, *answer.missed_by(outcome))
         return Grade(learner, task, answer.code, outcome, notes)
+
+
+def _in_short(grade: Grade) -> Outcome:
+    told = "\n".join(report.findings(grade))
+    return replace(grade.outcome, chart="", shown=told, printed="")
 
 
 async def proved(task: Task, store: Store) -> Task:
