@@ -8,6 +8,7 @@ copies, a newer course, by ``git pull``, never meets it.
 import hashlib
 import json
 import os
+import platform
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,19 @@ from lessons_support.kernel import notebook
 
 GIVEN = ".given.json"
 """In the folder: for each file that was given, a digest of it as it was then."""
+
+
+LANGUAGE = {
+    "codemirror_mode": {"name": "ipython", "version": 3},
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "name": "python",
+    "nbconvert_exporter": "python",
+    "pygments_lexer": "ipython3",
+    "version": platform.python_version(),
+}
+"""What the kernel says of itself. JupyterLab marks a notebook in which it stands
+otherwise as unsaved, as soon as it is opened."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,7 @@ def _fresh(path: Path) -> str:
     if path.suffix != ".ipynb":
         return text
     notebook = json.loads(text)
+    notebook["metadata"] = {**notebook.get("metadata", {}), "language_info": LANGUAGE}
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             cell |= {"outputs": [], "execution_count": None}

@@ -44,6 +44,7 @@ CHART = f"{OUTPUT} img"
 IDLE = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
 # Before it is connected, the indicator calls a kernel idle; the status bar does not.
 CONNECTED = '#jp-main-statusbar :text("| Idle")'
+UNSAVED = ".lm-TabBar-tab.jp-mod-dirty"
 TAB = "#jp-main-dock-panel .lm-TabBar-tab"
 DIALOG = ".jp-Dialog"
 ACCEPT = f"{DIALOG} .jp-mod-accept"

@@ -21,6 +21,7 @@ from browser import (
     IN_SIGHT,
     POPUP,
     TAB,
+    UNSAVED,
     browser,
     desk,
     missing,
@@ -321,7 +322,7 @@ def test_the_first_start_shows_the_first_lesson_and_nothing_else(run, launched, 
             await asyncio.sleep(SETTLED)
             tabs = await page.locator(TAB).all_inner_texts()
             in_front = await page.locator("h1").first.evaluate(IN_SIGHT)
-            in_the_way = page.locator(f"{DIALOG}, {POPUP}")
+            in_the_way = page.locator(f"{DIALOG}, {POPUP}, {UNSAVED}")
             return tabs, in_front, await in_the_way.all_inner_texts()
 
     tabs, in_front, in_the_way = run(first_start())

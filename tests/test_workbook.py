@@ -6,6 +6,7 @@ import shutil
 
 import nbformat
 import pytest
+from ipykernel.ipkernel import IPythonKernel
 from kernels import kernel
 from lessons import FOLDER, NOTEBOOKS, exercises, read
 from test_exercises import printed_by
@@ -44,6 +45,7 @@ def test_copies_are_the_lessons_without_outputs_and_counts(course):
     for path in lessons.glob("*.ipynb"):
         copy = nbformat.read(mine / path.name, 4)
         nbformat.validate(copy)
+        assert copy.metadata.language_info == IPythonKernel().language_info
         assert sources(path) == sources(mine / path.name)
         code = [x for x in copy.cells if x.cell_type == "code"]
         assert [(x.outputs, x.execution_count) for x in code] == [([], None)] * len(
