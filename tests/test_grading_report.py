@@ -82,6 +82,7 @@ def test_what_no_file_can_hold_is_replaced(tmp_path):
     half = replace(GRADE, learner="a\ud800", outcome=replace(OUTCOME, shown="→ \ud800"))
     report.write_csv(tmp_path / "grades.csv", [half], [Misfit("\ud800.ipynb is torn.")])
     assert read(tmp_path / "grades.csv")[1][0] == "a?"
+    assert read(tmp_path / "grades.csv")[1][-1] == "�"
     assert read(tmp_path / "grades.csv")[2][-2] == "�.ipynb is torn."
     assert "→ ?" in page(half, tmp_path)
 

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from lessons_support.checks import BROKEN, HINT, KEPT
 from lessons_support.grading.grade import Grade
-from lessons_support.grading.submission import Misfit
+from lessons_support.grading.submission import Misfit, printable
 
 COLUMNS = (
     *("learner", "lesson", "exercise", "claims held", "claims asked"),
@@ -52,7 +52,7 @@ def write_csv(path: Path, grades: list[Grade], misfits: list[Misfit]) -> None:
         names = one.learner, one.task.lesson.number, one.task.exercise.name
         marks = one.held, one.asked, one.points, one.outcome.seconds
         finding = "" if one.points == one.asked else next(iter(findings(one)), "")
-        told = one.note, finding.removeprefix(HINT).strip()
+        told = one.note, printable(finding.removeprefix(HINT))
         lines.append([*map(as_text, names), *marks, *map(as_text, told)])
     between = [""] * (COLUMNS.index("note") - 1)
     for misfit in misfits:

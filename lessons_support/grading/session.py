@@ -22,6 +22,9 @@ from lessons_support.grading.submission import Submission, printable, read_all
 
 NOT_ATTEMPTED = "Not attempted: the answer cell is as shipped."
 
+MOST_FINDINGS = 2_000
+"""Characters of an answer's findings that are kept for what is about all learners."""
+
 
 class Unusable(RuntimeError):
     """Nothing can be graded, and why: a sentence."""
@@ -129,7 +132,7 @@ class Session:
 
 
 def _in_short(grade: Grade) -> Outcome:
-    told = "\n".join(report.findings(grade))
+    told = "\n".join(report.findings(grade))[:MOST_FINDINGS]
     return replace(grade.outcome, chart="", shown=told, printed="")
 
 
