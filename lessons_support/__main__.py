@@ -152,8 +152,8 @@ def in_front(folder):
     # The server listens on this machine alone, and wants its token.
     if getattr(os, "geteuid", lambda: 1)() == 0:
         arguments.append("--allow-root")
-    # Of what Jupyter says, the address is left, and what is wrong.
-    return arguments + ["--log-level=WARN", "--LabApp.log_level=WARN"]
+    # Of what Jupyter says, the address is left, and errors.
+    return arguments + ["--log-level=ERROR", "--LabApp.log_level=ERROR"]
 
 
 if __name__ == "__main__":

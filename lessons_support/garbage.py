@@ -3,8 +3,10 @@
 A full collection looks at every object there is. In a kernel that has loaded a web
 framework that takes 50 to 100 ms, in the middle of any step of any task, which then
 looks as if it had blocked the loop. What has been loaded by now stays to the end
-anyway, so it is set aside, once, and later collections have little to look at. A
-rehearsal holds full ones back; what an error holds can be let go before one comes by.
+anyway, so it is set aside, once, and later collections have little to look at. One
+comes after each cell that checks, so that what an answer left unfinished complains
+there, and not below a better one. A rehearsal holds full ones back; what an error
+holds can be let go before one comes by.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from threading import Lock
+from typing import Any
 
 from lessons_support.kernel import shell
 
@@ -25,6 +28,12 @@ def set_aside() -> None:
     if shell() is not None:
         gc.collect()
         gc.freeze()
+        shell().events.register("post_run_cell", _collect_after_a_check)
+
+
+def _collect_after_a_check(result: Any) -> None:
+    if "check(" in result.info.raw_cell:
+        gc.collect()
 
 
 NEVER = 2**31 - 1

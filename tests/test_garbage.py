@@ -52,6 +52,23 @@ def test_a_rehearsal_leaves_aside_what_was_set_aside(tmp_path):
     assert asyncio.run(printed(tmp_path, *cells)) == ["True\n", "\n", "True\n"]
 
 
+LEAVES = """
+from lessons_support import check
+async def fetch(): pass
+kept = [fetch()]
+kept.append(kept)
+del kept
+check(1 == 2, "the first")
+"""
+
+
+def test_what_an_answer_leaves_complains_below_its_own_check(tmp_path):
+    first, second = LEAVES, "check(1 == 1, 'the second')"
+    *complaint, last = asyncio.run(printed(tmp_path, first, second))
+    assert "coroutine 'fetch' was never awaited" in "".join(complaint)
+    assert last == "✓ the second\n"
+
+
 def test_a_script_keeps_its_collector():
     count = "gc.get_freeze_count()"  # Python 3.12 sets some objects aside by itself
     load = "from lessons_support import record"
