@@ -152,8 +152,10 @@ def in_front(folder):
     # The server listens on this machine alone, and wants its token.
     if getattr(os, "geteuid", lambda: 1)() == 0:
         arguments.append("--allow-root")
-    # Of what Jupyter says, the address is left, and errors.
-    return arguments + ["--log-level=ERROR", "--LabApp.log_level=ERROR"]
+    # Of what Jupyter says, the address is left, and errors. A kernel warns, too, where
+    # others on this machine could listen to what it is sent: so that is encrypted.
+    quiet = ["--log-level=ERROR", "--LabApp.log_level=ERROR"]
+    return arguments + quiet + ["--KernelManager.transport_encryption=auto"]
 
 
 if __name__ == "__main__":
