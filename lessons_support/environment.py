@@ -285,7 +285,10 @@ def wait_for_lock(file):
 
 
 def lock(file):
-    """Lock an open file for this process, or raise at once if another holds it."""
+    """Lock an open file for this process, or raise at once if another holds it.
+
+    Where there are descriptors of folders, a folder's will do.
+    """
     if ON_WINDOWS:
         import msvcrt
 
@@ -302,12 +305,10 @@ def is_ours(folder):
     """Hold a folder until this process ends; False if another process holds it."""
     if ON_WINDOWS:
         return True
-    import fcntl
-
     place = os.open(folder, os.O_RDONLY)
     os.set_inheritable(place, True)
     try:
-        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(place)
     except BlockingIOError:
         return False
     except OSError:
