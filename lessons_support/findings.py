@@ -332,7 +332,7 @@ def _in_words(timeline: Timeline, chain: list[Call], total: float, least: float)
     if tasks:
         came += f", in spite of {many(len(tasks), 'task')}"
     side = "Side by side they take" if least == longest else "At best they take"
-    why = ", the longest" if least == longest else ": not all need one another"
+    why = ", the longest" if least == longest else ": not each needs the one before it"
     return f"{came}{_colon(where)}. {side} {short}{why}."
 
 

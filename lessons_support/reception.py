@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -128,9 +127,10 @@ def unanswered(name: str, place: Place | None) -> str:
 
 def _what(error: BaseException) -> str:
     """What went wrong."""
-    modules = [x.f_globals.get("__name__") for x, _ in walk_tb(error.__traceback__)]
-    if modules[-1:] == ["fastapi.encoders"]:
-        found = re.search(r"'(\w+)' object is not iterable", str(error))
-        what = f"a value of type {found[1]}, which" if found else "what"
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    if frames and frames[-1].f_globals.get("__name__") == "fastapi.encoders":
+        held, what = frames[-1].f_locals, "what"
+        if "obj" in held:
+            what = f"a value of type {type(held['obj']).__name__}, which"
         return f"returned {what} cannot be sent as JSON"
     return f"failed with {in_brief(error)}"

@@ -33,6 +33,7 @@ LANES_IN_FULL, STRETCHES_IN_FULL, PRINTED_IN_FULL = 40, 8, 40
 MOST_GROUPS, MOST_FAILED = 20, 10
 LONGEST_MESSAGE = 200
 TOO_SHORT = 0.05
+LONG_WAIT = 0.19  # below 0.2, as long as late waits of 0.1 are well below it
 SHORT = Repr()
 SHORT.maxlist = SHORT.maxtuple = SHORT.maxdict = 8
 SHORT.maxstring = 60
@@ -194,9 +195,11 @@ def _story(row: Row) -> str:
     if len(row.lanes) > 1:
         return _group_story(row.lanes)
     lane = row.lanes[0]
-    told = [
-        f"{phrase} {_from_to(start, end)}" for phrase, start, end in stretches(lane)
-    ]
+    told, before = [], ""
+    for phrase, start, end in stretches(lane):
+        once_more = phrase == before
+        told.append(f"{'' if once_more else phrase} {_from_to(start, end)}".lstrip())
+        before = phrase
     if len(told) > STRETCHES_IN_FULL:
         more = len(told) - STRETCHES_IN_FULL
         told[STRETCHES_IN_FULL:] = [f"{more} more stretches"]
@@ -220,23 +223,29 @@ def _group_story(lanes: tuple[Lane, ...]) -> str:
 def stretches(lane: Lane) -> list[tuple[str, float, float]]:
     """What the lane did for 50 ms or longer: (phrase, start, end), in order.
 
-    Stretches with the same phrase are one if what lies between them is short.
+    Stretches with the same phrase are one if what lies between them is short, unless
+    both are waits that are long enough to be told apart, as a wait for each page.
     """
     told: list[tuple[str, float, float]] = []
-    latest: dict[str, int] = {}
+    latest: dict[str, tuple[int, Interval]] = {}
     for interval in lane.intervals:
-        phrase, start, end = _phrase(interval), interval.start, interval.end
-        before = latest.get(phrase)
-        if before is not None and _goes_on(told[before][2], start, end):
-            told[before] = (phrase, told[before][1], end)
+        phrase = _phrase(interval)
+        place, before = latest.get(phrase, (0, None))
+        if before and _goes_on(before, interval):
+            told[place] = (phrase, told[place][1], interval.end)
         else:
-            latest[phrase] = len(told)
-            told.append((phrase, start, end))
+            place = len(told)
+            told.append((phrase, interval.start, interval.end))
+        latest[phrase] = (place, interval)
     return [x for x in told if x[2] - x[1] >= TOO_SHORT and tenths(x[1]) < tenths(x[2])]
 
 
-def _goes_on(before: float, start: float, end: float) -> bool:
-    return start - before <= min(TOO_SHORT, (end - start) / 2)
+def _goes_on(before: Interval, after: Interval) -> bool:
+    shortest = min(x.end - x.start for x in (before, after))
+    if after.state == WAIT and shortest >= LONG_WAIT:
+        return False
+    between, length = after.start - before.end, after.end - after.start
+    return between <= min(TOO_SHORT, length / 2)
 
 
 def _phrase(interval: Interval) -> str:

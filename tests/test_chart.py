@@ -506,9 +506,21 @@ def test_short_stretches_are_left_out_of_the_words():
         assert "runs" not in draw(timeline(told)).text
 
 
-def test_waits_for_the_same_are_one_stretch_however_many_steps_lie_between():
-    cuts = [(WAIT, 0.01, "sleep"), (RUN, STEP)] * 100
-    assert "a  waits for sleep 0.0–1.0 s, done" in draw(timeline(lane("a", *cuts))).text
+def test_short_waits_for_the_same_are_one_stretch_however_many_steps_lie_between():
+    for cuts in (
+        [(WAIT, 0.01, "sleep"), (RUN, STEP)] * 100,
+        [(WAIT, 0.1, "sleep")] * 10,
+    ):
+        text = draw(timeline(lane("a", *cuts))).text
+        assert "a  waits for sleep 0.0–1.0 s, done" in text
+
+
+def test_long_waits_for_the_same_are_told_one_by_one():
+    water, noodles = (WAIT, 0.5, "sleep"), (WAIT, 0.2, "sleep")
+    text = draw(
+        timeline(lane("a", water, (RUN, STEP), noodles, (RUN, 0.3), water))
+    ).text
+    assert "a  waits for sleep 0.0–0.5 s, 0.5–0.7 s, runs 0.7–1.0 s, waits" in text
 
 
 def test_the_alternative_tells_the_findings_first():

@@ -686,7 +686,7 @@ def test_a_diamond_in_a_row_is_found_with_what_it_takes_at_best():
         *THREE,
     ) == [
         "Three waits came one after another and took 4.0 s, their sum. "
-        "At best they take 3.0 s: not all need one another."
+        "At best they take 3.0 s: not each needs the one before it."
     ]
 
 

@@ -490,6 +490,10 @@ async def forgets_await():
     return given[-1]
 
 
+async def forgets_to_await_a_task():
+    return asyncio.create_task(pause())
+
+
 given = []
 
 NOT_JSON = "which cannot be sent as JSON, at async def"
@@ -499,6 +503,10 @@ FAILED = [
     (raises_long, "failed with LookupError: first, at raise LookupError("),
     (gives_an_object, f"returned a value of type object, {NOT_JSON} gives_an_object"),
     (forgets_await, f"returned a value of type coroutine, {NOT_JSON} forgets_await"),
+    (
+        forgets_to_await_a_task,
+        f"returned a value of type Task, {NOT_JSON} forgets_to_await_a_task",
+    ),
 ]
 
 
