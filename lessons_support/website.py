@@ -23,7 +23,7 @@ from lessons_support.course import FOLDER
 LINK = re.compile(r"(\]\([^)\s:]+)\.ipynb\b")
 WORDS = Template(
     '<details class="chart"><summary>The chart in words</summary>'
-    "<pre>{{ words }}</pre></details>",
+    "{% for line in words.splitlines() %}<p>{{ line }}</p>{% endfor %}</details>",
     autoescape=True,
 )
 FRAME = Template(Path(__file__).with_suffix(".html").read_text(), autoescape=True)

@@ -27,6 +27,8 @@ class Reader(HTMLParser):
         attrs, self.tag = dict(attrs), tag
         if tag == "details":
             self.within = attrs.get("class")
+        if (tag, self.within) == ("p", "chart"):
+            self.words.append("")
         if tag == "a":
             self.links.append(attrs.get("href", ""))
         if tag in LOADED and not attrs.get(LOADED[tag], "").startswith("data:"):
@@ -39,8 +41,8 @@ class Reader(HTMLParser):
     def handle_data(self, data):
         if self.tag == "summary":
             self.summaries.append(data.strip())
-        if (self.tag, self.within) == ("pre", "chart"):
-            self.words.append(data)
+        if (self.tag, self.within) == ("p", "chart"):
+            self.words[-1] += data
 
     def handle_endtag(self, tag):
         if tag == "details":
@@ -88,7 +90,7 @@ def test_behind_every_chart_stand_its_words(page):
     path, reader = page
     outputs = [x for cell in read(path).code for x in cell.outputs]
     told = [x.data["text/plain"] for x in outputs if "image/png" in x.get("data", {})]
-    assert reader.words == told
+    assert reader.words == "\n".join(told).splitlines()
     assert len(told) == len(reader.alts)
 
 
