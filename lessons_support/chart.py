@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +15,10 @@ from lessons_support.words import alternative, describe
 class Chart:
     """A finished chart: a PNG image, and the same facts in words.
 
-    A notebook shows the image; a terminal, a screen reader and a diff get the words.
-    ``width`` and ``height`` are in CSS pixels; the image has two dots to each.
+    A notebook shows the image; a terminal and a diff get the words. For a screen reader
+    the environment variable ``LESSONS_CHARTS=words`` leaves the image out: JupyterLab
+    does not pass its alt text on. ``width`` and ``height`` are in CSS pixels; the image
+    has two dots to each.
     """
 
     png: bytes = field(repr=False)
@@ -33,6 +36,8 @@ class Chart:
         self, include: Any = None, exclude: Any = None
     ) -> tuple[dict[str, str], dict[str, Any]]:
         """What IPython's display protocol asks for: the data and its metadata."""
+        if os.environ.get("LESSONS_CHARTS") == "words":
+            return {"text/plain": self.text}, {}
         image = base64.b64encode(self.png).decode("ascii")
         shown = {"alt": self.alt, "width": self.width, "height": self.height}
         return {"image/png": image, "text/plain": self.text}, {"image/png": shown}

@@ -601,6 +601,12 @@ def test_a_notebook_gets_image_words_and_alternative(sample):
     assert size == (shown["width"] * DOTS, shown["height"] * DOTS)
 
 
+def test_a_screen_reader_gets_the_words_in_place_of_the_image(monkeypatch):
+    monkeypatch.setenv("LESSONS_CHARTS", "words")
+    chart = draw(blocked())
+    assert DisplayFormatter().format(chart) == ({"text/plain": chart.text}, {})
+
+
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_nothing_runs_over_the_edge_of_the_paper(sample):
     image = pixels(draw(*SAMPLES[sample]()))
