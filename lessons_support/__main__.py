@@ -74,7 +74,8 @@ def main(arguments):
         if is_ours(folder):
             course.run("jupyterlab", *(in_front(folder) + arguments))
         print(
-            "The course is open already; Ctrl-C, twice, ends it where it was started."
+            "The course is open already; Ctrl-C, twice, ends it where it was started. "
+            "Its address is in the line with {}.".format(folder)
         )
         course.run("jupyter", "server", "list")
     elif command == "copy" and len(arguments) == 1:
