@@ -40,12 +40,16 @@ CATCHES = {"CHECK_EXC_MATCH", "WITH_EXCEPT_START"}
 
 @dataclass(slots=True)
 class Asked:
-    """One call under watch; ``log`` and ``lane`` say which task ran it."""
+    """One call under watch; ``log`` and ``lane`` say which task ran it.
+
+    ``made`` is the moment of the call itself, ``start`` that of its first step.
+    """
 
     name: str
     question: tuple[Any, ...]
     codes: tuple[CodeType, ...]
     where: Place | None
+    made: float
     log: Any = None
     lane: int | None = None
     start: float | None = None
@@ -83,6 +87,8 @@ class Calls:
         @wraps(function)
         async def run(asked: Asked, args: Any, options: Any) -> Any:
             asked.start, asked.log, asked.lane = self.step()
+            if asked.start - asked.made > 1e-6:
+                asked.where = None  # it is another line that awaits
             self.asked.append(asked)
             try:
                 asked.answer = await function(*args, **options)
@@ -96,7 +102,8 @@ class Calls:
         @wraps(function)
         def call(*args: Any, **options: Any) -> Any:
             codes, where = _askers()
-            asked = Asked(name, (*args, *options.values()), codes, where)
+            question = (*args, *options.values())
+            asked = Asked(name, question, codes, where, self.step()[0])
             return run(asked, args, options)
 
         _mark(call)

@@ -39,7 +39,7 @@ def findings(timeline: Timeline) -> tuple[str, ...]:
     return (
         *_stood_still(timeline.blocked),
         *_one_after_another(timeline),
-        *_never_awaited(timeline.never_awaited),
+        *_never_awaited(timeline),
         *_never_retrieved(timeline),
         *_left_over(timeline),
     )
@@ -55,7 +55,7 @@ def _never_ended(timeline: Timeline) -> tuple[str, ...]:
     if stopped.why != "stuck":
         return (_endless(stopped),)
     if timeline.never_awaited:  # perhaps that would have woken them
-        return tuple(_never_awaited(timeline.never_awaited))
+        return tuple(_never_awaited(timeline))
     return (_stuck(stopped),)
 
 
@@ -193,7 +193,7 @@ def _not_run(timeline: Timeline) -> tuple[str, ...]:
         return (f"You returned a {kind}, not its result. Await it before you return.",)
     held = _held(result)
     if made := [_name(x) for x in held if inspect.iscoroutine(x)]:
-        return tuple(_never_awaited((*made, *timeline.never_awaited)))
+        return tuple(_never_awaited(timeline, *made))
     if futures := list(filter(isfuture, held)):
         return (
             f"You returned {many(len(futures), _kind(futures))}, not results: "
@@ -240,10 +240,17 @@ def _stood_still(blocked: tuple[Blocked, ...]) -> Iterator[str]:
         yield f"Nobody else{there} could run for {length}{times}: {who}."
 
 
-def _never_awaited(names: tuple[str, ...]) -> Iterator[str]:
-    for name, times in Counter(names).items():
+def _never_awaited(timeline: Timeline, *more: str) -> Iterator[str]:
+    """One sentence a function, with the calls that were awaited if those are known."""
+    ran = Counter(x.name for x in timeline.calls)
+    for name, times in Counter((*more, *timeline.never_awaited)).items():
         often = f" {times} times" if times > 1 else ""
-        yield f"{name} was called{often} and never awaited."
+        if ran[name]:
+            were = "was" if times == 1 else "were"
+            of = f"{times + ran[name]} calls of {name}"
+            yield f"{times} of {of} {were} never awaited."
+        else:
+            yield f"{name} was called{often} and never awaited."
 
 
 def _never_retrieved(timeline: Timeline) -> Iterator[str]:

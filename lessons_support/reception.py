@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import inspect
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from time import perf_counter
 from traceback import walk_tb
+from types import FrameType
 from typing import Any
 
 from lessons_support.apart import Stop
+from lessons_support.garbage import let_go
 from lessons_support.recorder import outcome_of, show_request
 from lessons_support.sampler import Place, place_raised
 from lessons_support.timeline import PENDING
@@ -53,6 +58,7 @@ class Reception:
             # by uvicorn, it would close the connection, maybe under the next request.
             if not (request.complete and isinstance(error, Exception)):
                 raise
+            let_go(error)
         finally:
             self.open.remove(request)
 
@@ -129,8 +135,17 @@ def _what(error: BaseException) -> str:
     """What went wrong."""
     frames = [frame for frame, _ in walk_tb(error.__traceback__)]
     if frames and frames[-1].f_globals.get("__name__") == "fastapi.encoders":
-        held, what = frames[-1].f_locals, "what"
-        if "obj" in held:
-            what = f"a value of type {type(held['obj']).__name__}, which"
-        return f"returned {what} cannot be sent as JSON"
+        return f"returned {_unsendable(frames[-1], str(error))} cannot be sent as JSON"
     return f"failed with {in_brief(error)}"
+
+
+def _unsendable(frame: FrameType, said: str) -> str:
+    """What a handler returned in place of an answer, by what FastAPI says of it."""
+    for held in gc.get_referents(frame):
+        if inspect.iscoroutine(held):
+            held.close()  # this is told, so it need not complain of it, too
+    if found := re.search(r"'(\w+)' object is not iterable", said):
+        return f"a value of type {found[1]}, which"
+    if "await wasn't used with future" in said:
+        return "a task or Future, not awaited, which"
+    return "what"

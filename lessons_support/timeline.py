@@ -106,8 +106,8 @@ class Call(NamedTuple):
     """One call of an async function that a rehearsed function was given.
 
     ``lane`` is the task that ran it, from ``start`` to ``end`` (seconds); ``where`` the
-    line that called. ``needs`` are the numbers of the earlier calls that it may have
-    had to wait for, because something may have been passed on from them.
+    line that called, if it began right then. ``needs`` are the numbers of the earlier
+    calls that it may have had to wait for, as something may have been passed on.
     """
 
     name: str

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from reprlib import Repr
 from textwrap import shorten
 from typing import Any
@@ -34,7 +35,23 @@ MOST_GROUPS, MOST_FAILED = 20, 10
 LONGEST_MESSAGE = 200
 TOO_SHORT = 0.05
 LONG_WAIT = 0.19  # below 0.2, as long as late waits of 0.1 are well below it
-SHORT = Repr()
+
+
+class _InOrder(Repr):
+    """Shortened values; the keys of a dictionary stay in their order."""
+
+    def repr_dict(self, given: dict[Any, Any], level: int) -> str:
+        if level <= 0 and given:
+            return "{...}"
+        shown = [
+            f"{self.repr1(key, level - 1)}: {self.repr1(value, level - 1)}"
+            for key, value in islice(given.items(), self.maxdict)
+        ]
+        more = ["..."] * (len(given) > self.maxdict)
+        return "{" + ", ".join(shown + more) + "}"
+
+
+SHORT = _InOrder()
 SHORT.maxlist = SHORT.maxtuple = SHORT.maxdict = 8
 SHORT.maxstring = 60
 ENDS = {OK: "done", CANCELLED: "cancelled", PENDING: "not done"}

@@ -567,7 +567,7 @@ def test_the_words_do_not_depend_on_the_machine(both):
     ("result", "told"),
     [
         (["NEWS", None], "2.0 s, 1 task, returned ['NEWS', None]"),
-        ({"b": 1, "a": (2.5,)}, "2.0 s, 1 task, returned {'a': (2.5,), 'b': 1}"),
+        ({"b": 1, "a": (2.5,)}, "2.0 s, 1 task, returned {'b': 1, 'a': (2.5,)}"),
         ("tea", "2.0 s, 1 task, returned 'tea'"),
         (False, "2.0 s, 1 task, returned False"),
         (None, "2.0 s, 1 task"),

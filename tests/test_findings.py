@@ -117,6 +117,25 @@ WRONG = {
         """,
         ["fetch was called and never awaited."],
     ),
+    "made once too often": (
+        """
+        async def fetch_all(fetch, pages):
+            unused = [fetch(page) for page in pages]
+            return await asyncio.gather(*[fetch(page) for page in pages])
+        """,
+        ["3 of 6 calls of fetch were never awaited."],
+    ),
+    "made together, and awaited one by one at another line": (
+        """
+        async def fetch_all(fetch, pages):
+            coroutines = [fetch(page) for page in pages[:2]]
+            return [await coroutine for coroutine in coroutines]
+        """,
+        [
+            "Two waits came one after another and took 3.0 s, their sum. "
+            "Side by side they take 2.0 s, the longest."
+        ],
+    ),
     "the promise handed back": (
         """
         async def fetch_all(fetch, pages):

@@ -14,6 +14,8 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
+import weakref
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from textwrap import dedent
@@ -505,7 +507,7 @@ FAILED = [
     (forgets_await, f"returned a value of type coroutine, {NOT_JSON} forgets_await"),
     (
         forgets_to_await_a_task,
-        f"returned a value of type Task, {NOT_JSON} forgets_to_await_a_task",
+        f"returned a task or Future, not awaited, {NOT_JSON} forgets_to_await_a_task",
     ),
 ]
 
@@ -522,6 +524,42 @@ def test_a_handler_that_fails_is_told_in_one_line_and_the_next_works(
     assert re.search(r"\(test_serving\.py, line \d+\)\.$", line)
     while given:
         given.pop().close()
+
+
+def test_what_a_failed_handler_held_is_freed_at_once_not_in_a_later_cell():
+    gone = []
+
+    async def crashes_with_one():
+        thing = Thing()
+        weakref.finalize(thing, gone.append, "freed")
+        return 1 / thing
+
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        with serve(app_with(crashes_with_one)) as url:
+            assert get(url).status_code == 500
+        assert gone == ["freed"]
+    finally:
+        gc.enable() if collects else None
+
+
+class Thing:
+    pass
+
+
+def test_a_coroutine_that_was_returned_is_told_and_does_not_warn_as_well(capsys):
+    async def forgets_one():
+        return {"data": [pause()]}
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with serve(app_with(forgets_one)) as url:
+            assert get(url).status_code == 500
+        gc.collect()
+    said = capsys.readouterr()
+    assert said.out.startswith("→ GET / returned a value of type coroutine, which")
+    assert said.err == ""
 
 
 def test_a_connection_outlives_a_failure(capsys):
