@@ -34,7 +34,7 @@ LANES_IN_FULL, STRETCHES_IN_FULL, PRINTED_IN_FULL = 40, 8, 40
 MOST_GROUPS, MOST_FAILED = 20, 10
 LONGEST_MESSAGE = 200
 TOO_SHORT = 0.05
-LONG_WAIT = 0.19  # below 0.2, as long as late waits of 0.1 are well below it
+LONG_WAIT = 0.19  # a wait of 0.2 is longer, one of 0.1 shorter, even if it ends late
 
 
 class _InOrder(Repr):
