@@ -39,6 +39,7 @@ def findings(timeline: Timeline) -> tuple[str, ...]:
     return (
         *_stood_still(timeline.blocked),
         *_one_after_another(timeline),
+        *_callbacks_failed(timeline),
         *_never_awaited(timeline),
         *_never_retrieved(timeline),
         *_left_over(timeline),
@@ -54,7 +55,9 @@ def _never_ended(timeline: Timeline) -> tuple[str, ...]:
         return ()
     if stopped.why != "stuck":
         return (_endless(stopped),)
-    if timeline.never_awaited:  # perhaps that would have woken them
+    if timeline.callback_errors:  # that, or the next, would have woken them
+        return tuple(_callbacks_failed(timeline))
+    if timeline.never_awaited:  # or this
         return tuple(_never_awaited(timeline))
     return (_stuck(stopped),)
 
@@ -238,6 +241,15 @@ def _stood_still(blocked: tuple[Blocked, ...]) -> Iterator[str]:
         loop = steps[0].loop
         there = f" on {loop}" if loop not in ("", FIRST_LOOP) else ""
         yield f"Nobody else{there} could run for {length}{times}: {who}."
+
+
+def _callbacks_failed(timeline: Timeline) -> Iterator[str]:
+    told = (
+        f"A callback failed with {in_brief(x)}{at_place(place_raised(x) or '')}. "
+        "Nobody awaits a callback, so nobody was told."
+        for x in timeline.callback_errors
+    )
+    yield from dict.fromkeys(told)
 
 
 def _never_awaited(timeline: Timeline, *more: str) -> Iterator[str]:

@@ -28,8 +28,8 @@ from lessons_support.timeline import (
     Timeline,
 )
 
-MOST_PRINTED = 10_000
-"""Characters that a rehearsed function may print; the rest is counted only."""
+MOST_PRINTED, MOST_CALLBACK_ERRORS = 10_000, 3
+"""Of the characters that a rehearsed function prints the rest is counted only."""
 
 CLEANING, GRACE = 0.5, 0.2
 """Seconds for tasks that were left over to end, and for a loop to see its limit."""
@@ -63,6 +63,7 @@ class _Rehearsal(Recording):
         self.calls = Calls(args, self._step)
         self.result: Any = None
         self.exception: BaseException | None = None
+        self.callback_errors: list[Exception] = []
         self.awaitable = True
         self.over = False
         self.halt: tuple[str, str, list[tuple[Any, Place | None]]] | None = None
@@ -71,7 +72,7 @@ class _Rehearsal(Recording):
     def run(self) -> Timeline:
         self.clock = Clock()
         self.loop = FastForwardLoop(self.clock)
-        self.loop.set_exception_handler(lambda loop, context: None)
+        self.loop.set_exception_handler(self._complaint)
         with no_full_collections():  # which would look like steps that block
             self._perform()
         return self.timeline
@@ -126,6 +127,14 @@ class _Rehearsal(Recording):
     def _failed(self, error: BaseException) -> None:
         if not isinstance(error, Stop) and not self.over:
             self.exception = error
+            let_go(error)
+
+    def _complaint(self, loop: Any, context: dict[str, Any]) -> None:
+        """Of what a loop complains of: a callback's error, which nobody can await."""
+        error = context.get("exception")
+        ours = "handle" in context and isinstance(error, Exception) and not self.over
+        if ours and len(self.callback_errors) < MOST_CALLBACK_ERRORS:
+            self.callback_errors.append(error)
             let_go(error)
 
     def _halt(self, why: str, after: str = "") -> None:
@@ -217,6 +226,7 @@ class _Rehearsal(Recording):
             printed=tuple(x._replace(at=exact(x.at)) for x in story.printed),
             result=self.result,
             exception=self.exception,
+            callback_errors=tuple(self.callback_errors),
             awaitable=self.awaitable,
             calls=tuple(_told(x, labels, notes) for x in calls),
             stopped=self._stopped(story, labels),

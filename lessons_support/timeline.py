@@ -179,6 +179,7 @@ class Story:
     never_retrieved: tuple[str, ...] = ()
     result: Any = None
     exception: BaseException | None = None
+    callback_errors: tuple[Exception, ...] = ()
     awaitable: bool = True
     calls: tuple[Call, ...] = ()
     stopped: Stopped | None = None
@@ -256,6 +257,11 @@ class Timeline:
     def exception(self) -> BaseException | None:
         """What the rehearsed function raised, or None."""
         return self._story.exception
+
+    @property
+    def callback_errors(self) -> tuple[Exception, ...]:
+        """What callbacks raised during a rehearsal: the first few, in order."""
+        return self._story.callback_errors
 
     @property
     def awaitable(self) -> bool:

@@ -862,3 +862,50 @@ def test_many_culprits_are_counted():
 def test_one_task_left_over_is_named():
     lane = Lane("soup", None, 0.0, 1.0, "pending", ())
     assert told(lanes=(lane,)) == ("soup was still not done at the end.",)
+
+
+# --- callbacks
+
+
+async def rings(ring):
+    asyncio.get_running_loop().call_later(0.5, ring)
+    ticket = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(1.0, ticket.set_result, "soup")
+    return await ticket
+
+
+async def waits_for_a_bell_that_breaks():
+    ticket = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(0.5, ticket.set_result)
+    return await ticket
+
+
+def breaks():
+    raise ValueError("no soup")
+
+
+def test_a_callback_that_fails_is_told():
+    rehearsal = rehearse(rings, lambda: breaks())
+    assert rehearsal.result == "soup"
+    [told] = rehearsal.findings
+    assert told.startswith(
+        "A callback failed with ValueError: no soup, "
+        'at raise ValueError("no soup") (test_findings.py, line '
+    )
+    assert told.endswith("Nobody awaits a callback, so nobody was told.")
+
+
+def test_a_callback_that_fails_is_why_nobody_was_woken():
+    [told] = rehearse(waits_for_a_bell_that_breaks).findings
+    assert told.startswith("A callback failed with TypeError: ")
+
+
+def test_callbacks_that_keep_failing_are_told_once():
+    async def keeps_ringing():
+        for _ in range(100):
+            asyncio.get_running_loop().call_soon(breaks)
+            await asyncio.sleep(0.1)
+
+    rehearsal = rehearse(keeps_ringing)
+    assert len(rehearsal.findings) == 1
+    assert len(rehearsal.callback_errors) < 10
