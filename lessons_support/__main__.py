@@ -66,7 +66,11 @@ def main(arguments):
     if arguments and arguments[0] in COMMANDS:
         command = arguments.pop(0)
     elif arguments and not arguments[0].startswith("-"):
-        sys.exit("There is no command {}: see --help.".format(arguments[0]))
+        sys.exit(
+            "There is no command {}: see python3 -m lessons_support --help.".format(
+                arguments[0]
+            )
+        )
     if command in ("copy", "progress", "site") and set(arguments) & {"-h", "--help"}:
         command = "--help"
     if command == "open":
@@ -74,12 +78,14 @@ def main(arguments):
         if is_ours(folder):
             course.run("jupyterlab", *(in_front(folder) + arguments))
         print(
-            "The course is open already; Ctrl-C, twice, ends it where it was started. "
-            "Its address is in the line with {}.".format(folder)
+            "The course is open already; Ctrl-C, twice, ends it where it was started, "
+            "and so does Shut Down in JupyterLab's menu File. Its address is in the "
+            "line with {}.".format(folder)
         )
         course.run("jupyter", "server", "list")
     elif command == "copy" and len(arguments) == 1:
-        copy_lessons(course.project, os.path.abspath(arguments[0]))
+        folder = copy_lessons(course.project, os.path.abspath(arguments[0]))
+        print("The lessons are in {}.".format(folder))
     elif command == "copy":
         sys.exit("copy needs one folder: python3 -m lessons_support copy FOLDER")
     elif command == "progress":
@@ -130,7 +136,7 @@ def say_progress(project, arguments):
             "progress takes one folder: python3 -m lessons_support progress [FOLDER]"
         )
     if arguments:
-        folder = Path(arguments[0]).absolute()
+        folder = Path(os.path.abspath(arguments[0]))
         nothing = "There are no lessons in {}.".format(folder)
         if not folder.is_dir():
             sys.exit("There is no folder {}, with your lessons.".format(folder))

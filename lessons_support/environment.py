@@ -320,7 +320,11 @@ def become(*command):
     """Hand this process over to a command: Ctrl-C and the exit code are its own."""
     sys.stdout.flush()  # what waits to be written would go with this program
     if not ON_WINDOWS:
-        os.execv(command[0], command)
+        try:
+            os.execv(command[0], command)
+        except OSError as error:
+            why = f"{command[0]} cannot be run: {error.strerror}."
+            sys.exit(f"{why} Delete the folder .venv, then start again.")
     # On Windows exec returns to the prompt at once, so stay, and pass the code on.
     with subprocess.Popen(command) as child:
         while True:

@@ -177,18 +177,23 @@ def table(all_lessons: list[Lesson]) -> str:
 def overview(folder: Path) -> str:
     """A line for each learner of a class, whose folders are in this one."""
     lines = []
-    for pattern in f"*/{FILE}", f"*/*/{FILE}":
-        for path in sorted(folder.glob(pattern)):
-            theirs = lessons(path.parent)
-            done = sum(len(x.done) for x in theirs)
-            of = sum(len(x.exercises) for x in theirs)
-            minutes = sum(x.minutes for x in theirs)
-            where = to_go_on_with(theirs)
-            to_do = f"next: {where.next}" if where and where.next else ""
-            name = path.relative_to(folder).parts[0]
-            line = f"{name:<30}  {done:>3} of {of} done  {minutes:>5.0f} min  {to_do}"
-            lines.append(line.rstrip())
+    for pattern in "*", "*/*":
+        for place in sorted(x for x in folder.glob(pattern) if x.is_dir()):
+            if theirs := [x for x in lessons(place) if x.exercises]:
+                name = place.relative_to(folder).parts[0]
+                lines.append(f"{name:<30}  {_in_short(theirs)}".rstrip())
     return "\n".join(sorted(lines))
+
+
+def _in_short(theirs: list[Lesson]) -> str:
+    done = sum(len(x.done) for x in theirs)
+    of = sum(len(x.exercises) for x in theirs)
+    minutes = sum(x.minutes for x in theirs)
+    where = to_go_on_with(theirs)
+    to_do = f"next: {where.next}" if where and where.next else ""
+    if not (done or minutes):
+        to_do = "not begun"
+    return f"{done:>3} of {of} done  {minutes:>5.0f} min  {to_do}"
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

@@ -77,7 +77,8 @@ def advice(own: Path | str) -> str:
     return (
         f"{own} is older than the course's lesson. It stays as it is, for you have "
         "worked in it. To have the newer one too, rename yours in JupyterLab's file "
-        "list, then start the course again: what you have done still counts."
+        "list, then start the course again (on a hub: your server). What you have "
+        "done still counts."
     )
 
 

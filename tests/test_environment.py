@@ -180,7 +180,8 @@ def test_without_its_m_the_line_says_how_to_write_it(project):
 
 
 def test_copies_for_a_class_need_no_set_up(project):
-    assert run(project, "copy", "deep/down") == (0, "")
+    where = f"The lessons are in {project / 'deep' / 'down'}.\n"
+    assert run(project, "copy", "deep/down") == (0, where)
     names = {x.name for x in (project / "deep" / "down").iterdir()}
     assert names == {".given.json", "1.1-first.ipynb", "2.1-later.ipynb"}
     (project / "file").touch()
@@ -440,7 +441,10 @@ def test_help_and_a_wrong_word_set_nothing_up(project):
     for command in ([], ["copy"], ["progress"], ["site"]):
         code, printed = run(project, *command, "--help")
         assert (code, printed[:22]) == (0, "Set the course up, onc")
-    assert run(project, "tset") == (1, "There is no command tset: see --help.\n")
+    assert run(project, "tset") == (
+        1,
+        "There is no command tset: see python3 -m lessons_support --help.\n",
+    )
     assert not (project / ".venv").exists()
 
 

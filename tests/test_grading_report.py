@@ -10,7 +10,7 @@ from rich.console import Console
 from submissions import lesson
 
 from lessons_support.grading import report
-from lessons_support.grading.grade import Grade, Task
+from lessons_support.grading.grade import NOT_ATTEMPTED, Grade, Task
 from lessons_support.grading.job import Outcome
 from lessons_support.grading.submission import Misfit
 
@@ -73,9 +73,31 @@ def test_the_points_of_each_learner_by_lesson(tmp_path):
     report.write_totals(path, {"ann": [GRADE, GRADE, more], "=bob": [GRADE]})
     assert read(path) == [
         ["learner", "1.2", "2.4", "points", "claims asked"],
-        ["ann", "2", "4", "6", "9"],
-        ["'=bob", "", "2", "2", "3"],
+        ["ann", "2", "4", "6", "6"],
+        ["'=bob", "", "2", "2", "6"],
     ]
+
+
+def test_who_handed_in_only_what_is_damaged_is_not_left_out(tmp_path):
+    misfit = Misfit("2.4.ipynb is damaged.")
+    misfit.learner = "bob"
+    path = tmp_path / "totals.csv"
+    report.write_totals(path, {"ann": [GRADE]}, [misfit])
+    assert read(path)[1:] == [["bob", "", "0", "3"], ["ann", "2", "2", "3"]]
+
+
+def test_a_learner_reads_which_file_was_damaged(tmp_path):
+    report.write_learner(tmp_path, [GRADE], [Misfit("2.1.ipynb is damaged.")])
+    assert "2.1.ipynb is damaged." in (tmp_path / "feedback.html").read_text()
+    told = json.loads((tmp_path / "results.json").read_text())
+    assert told["output"] == "2.1.ipynb is damaged."
+
+
+def test_lessons_that_were_not_begun_are_one_line_of_the_table():
+    idle = replace(GRADE, notes=(NOT_ATTEMPTED,))
+    other = lesson("1.2")
+    more = replace(idle, task=Task(other, other.exercises[0], claims=CLAIMS))
+    assert report.table({"ann": [idle, more], "bob": [GRADE, more]}).row_count == 3
 
 
 def test_what_no_file_can_hold_is_replaced(tmp_path):

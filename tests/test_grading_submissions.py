@@ -395,6 +395,7 @@ def test_what_is_said_of_a_file_can_be_printed_whatever_it_is_called(tmp_path):
         ("ann/week 3/{}.ipynb", "ann"),
         ("{}-ann.ipynb", "ann"),
         ("ann_{}.ipynb", "ann"),
+        ("{}-ann (1).ipynb", "ann"),
         ("ann.ipynb", "ann"),
         ("a\x1b[31mnn/{}.ipynb", "a�[31mnn"),
     ],
@@ -419,7 +420,7 @@ def test_two_notebooks_of_one_learner_are_kept_apart(tmp_path):
 
 def test_the_file_with_the_lessons_own_name_is_the_learners(tmp_path):
     real = submit(tmp_path, "ann", LESSON, {FIRST.name: "mine = 1"})
-    copy = submit(tmp_path, "x", LESSON, {}).rename(
+    copy = submit(tmp_path, "x", LESSON, {FIRST.name: "other = 2"}).rename(
         real.with_name(f"{LESSON.name}-Copy1.ipynb")
     )
     submit(tmp_path, "ann (2)", LESSON, {})
@@ -432,6 +433,18 @@ def test_the_file_with_the_lessons_own_name_is_the_learners(tmp_path):
     assert taken["ann"].notes == (note.format(real.name),)
     assert taken["ann (3)"].notes == (note.format(copy.name),)
     assert taken["ann (2)"].notes == ()
+
+
+def test_the_one_that_was_worked_in_is_the_learners(tmp_path):
+    newer = submit(tmp_path, "ann", LESSON, {})
+    mine = submit(tmp_path, "x", LESSON, {FIRST.name: "mine = 1"})
+    mine.rename(newer.with_name("my old lesson.ipynb"))
+    (tmp_path / "x").rmdir()
+    [only], _ = read_all([tmp_path])
+    assert only.learner == "ann"
+    assert only.answers[FIRST.name].code == "mine = 1"
+    [note] = only.answers[FIRST.name].notes
+    assert note.endswith("this one is my old lesson.ipynb.")
 
 
 def test_a_damaged_file_is_its_learners(tmp_path):

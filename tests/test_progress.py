@@ -228,10 +228,12 @@ def test_a_class_has_a_line_for_each_learner(tmp_path):
     first = NOTEBOOKS[0].stem
     write(tmp_path / "bob", f"w,{first},1.1a,4,4,1.0")
     write(tmp_path / "ann" / "asyncio-lessons", f"w,{first},1.1b,1,5,2.5")
-    ann, bob = overview(tmp_path).splitlines()
+    lay_out(FOLDER, tmp_path / "cyd")
+    ann, bob, cyd = overview(tmp_path).splitlines()
     all_of_them = sum(len(exercises(read(x))) for x in NOTEBOOKS)
     assert ann.split() == f"ann 0 of {all_of_them} done 2 min next: 1.1a".split()
     assert bob.split() == f"bob 1 of {all_of_them} done 1 min next: 1.1b".split()
+    assert cyd.split() == f"cyd 0 of {all_of_them} done 0 min not begun".split()
     assert overview(tmp_path / "bob") == ""
 
 

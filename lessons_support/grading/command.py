@@ -22,7 +22,11 @@ Only the answers are taken from a submission: the code below the heading of an e
 edited or deleted elsewhere does no harm; it is noted. A claim that holds is a point, so
 a wrong answer may have some: one with all its claims is right.
 
-To grade one lesson only, name its notebooks: submissions/*/2.4-*.ipynb.
+Of two notebooks of a lesson in a learner's folder the one that has been worked in
+counts. If both have, the second one's learner is called "ann (2)".
+
+To grade one lesson only, name its notebooks, and an --output of their own, for each
+run writes its tables anew: submissions/*/2.4-*.ipynb --output grades-2.4.
 
 Each answer runs in a box of its own (bubblewrap, on Linux): it sees nothing of this
 machine and leaves nothing behind. What is and is not safe is said at the top of
@@ -33,7 +37,8 @@ what is written into the folder:
   grades.csv               a line for each learner and exercise; its seconds are those
                            that grading took, its finding the first that a wrong
                            answer got
-  totals.csv               a line for each learner: points by lesson, and their sum
+  totals.csv               a line for each learner: points by lesson, and their sum,
+                           out of the claims of all the lessons that were graded
   junit.xml                a test for each claim, for Jenkins, GitLab and others
   LEARNER/feedback.html    every claim, the chart of the learner's run, what it shows
   LEARNER/results.json     the same for Gradescope; also beside grades.csv, if there

@@ -8,6 +8,8 @@ from lessons_support.grading.job import Job, Outcome
 from lessons_support.grading.lesson import Cell, Exercise, Lesson
 from lessons_support.grading.submission import printable
 
+NOT_ATTEMPTED = "Not attempted: the answer cell is as shipped."
+
 
 @dataclass(frozen=True)
 class Task:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 import tempfile
 import time
@@ -34,6 +35,11 @@ GLANCE = 0.5
 
 BEFORE = ("", "files", "before", "enter")
 """Cells at which it is not the answer's fault if a run ends."""
+
+NEVER_ENDED = "did not end within {} s. Is there a loop without an end?"
+
+OF_A_CELL = re.compile(r"\(\d+\.py, ")
+"""So a syntax error names the cell that it is in."""
 
 MOST_TEXT = 20_000
 """Characters of what a run printed that are kept."""
@@ -154,8 +160,8 @@ class _Run:
         if self.seconds >= WHOLE_LIMIT:
             return f"It was stopped after {WHOLE_LIMIT} s."
         if self.reached.startswith("answer"):
-            return f"The answer's cell did not end within {ANSWER_LIMIT} s."
-        return f"Its check did not end within {CHECK_LIMIT} s."
+            return f"The answer's cell {NEVER_ENDED.format(ANSWER_LIMIT)}"
+        return f"Run by its check, the answer {NEVER_ENDED.format(CHECK_LIMIT)}"
 
     # What came back.
 
@@ -281,5 +287,5 @@ def _error(cell: Any) -> str:
     for output in cell.outputs:
         if output.output_type == "error":
             text = f"{output.ename}: {output.evalue}".splitlines() or [""]
-            return text[0][:300].removesuffix(": ")
+            return OF_A_CELL.sub("(the answer, ", text[0])[:300].removesuffix(": ")
     return ""

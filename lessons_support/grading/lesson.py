@@ -56,6 +56,10 @@ class Exercise:
         """The names that an answer has to define: those of frame and solution."""
         return tuple(sorted(binds(self.frame) | binds(self.solution)))
 
+    def is_frame(self, code: str) -> bool:
+        """Whether an answer is the cell as it was shipped."""
+        return code.split() == self.frame.split()
+
     @property
     def claims(self) -> tuple[str, ...]:
         """The texts of the claims, where they stand in the check as texts."""

@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lessons_support.checks import BROKEN, HINT, KEPT
-from lessons_support.grading.grade import Grade
+from lessons_support.grading.grade import NOT_ATTEMPTED, Grade
 from lessons_support.grading.submission import Misfit, printable
 
 COLUMNS = (
@@ -38,7 +38,7 @@ def write_all(folder: Path, learners: By, misfits: list[Misfit]) -> None:
     """What is about all learners."""
     grades = [x for theirs in learners.values() for x in theirs]
     write_csv(folder / "grades.csv", grades, misfits)
-    write_totals(folder / "totals.csv", learners)
+    write_totals(folder / "totals.csv", learners, misfits)
     write_junit(folder / "junit.xml", grades, misfits)
 
 
@@ -60,17 +60,23 @@ def write_csv(path: Path, grades: list[Grade], misfits: list[Misfit]) -> None:
     _write_lines(path, lines)
 
 
-def write_totals(path: Path, learners: By) -> None:
-    """One line a learner: the points of each lesson, and their sum."""
+def write_totals(path: Path, learners: By, misfits: Sequence[Misfit] = ()) -> None:
+    """One line a learner: the points of each lesson, and their sum.
+
+    Claims are asked of all in the same lessons, handed in or not. Whoever has handed in
+    only what could not be graded has a line, too.
+    """
+    learners = {x.learner: [] for x in misfits if x.learner} | learners
     points: dict[str, Counter[str]] = {learner: Counter() for learner in learners}
     for learner, grades in learners.items():
         for one in grades:
             points[learner][one.task.lesson.number] += one.points
     numbers = sorted(set().union(*points.values()))
     lines = [["learner", *numbers, "points", "claims asked"]]
-    for learner, grades in learners.items():
+    all_of_them = [x for grades in learners.values() for x in grades]
+    asked = sum({x.task.exercise.name: x.asked for x in all_of_them}.values())
+    for learner in learners:
         each = [points[learner].get(x, "") for x in numbers]
-        asked = sum(x.asked for x in grades)
         lines.append([as_text(learner), *each, points[learner].total(), asked])
     _write_lines(path, lines)
 
@@ -112,7 +118,7 @@ def _test(suite: xml.Element, grade: Grade, claim: str, holds: bool) -> None:
         failure.text = NOT_XML.sub("�", "\n".join(reasons(grade)))
 
 
-def results(grades: list[Grade]) -> dict[str, Any]:
+def results(grades: list[Grade], misfits: Sequence[Misfit] = ()) -> dict[str, Any]:
     """One learner's grades as Gradescope's autograders give them."""
     tests = [
         {
@@ -123,7 +129,8 @@ def results(grades: list[Grade]) -> dict[str, Any]:
         }
         for x in grades
     ]
-    return {"score": sum(x.points for x in grades), "tests": tests}
+    found = {"score": sum(x.points for x in grades), "tests": tests}
+    return found | ({"output": "\n".join(map(str, misfits))} if misfits else {})
 
 
 def told(grade: Grade) -> list[str]:
@@ -144,19 +151,22 @@ def findings(grade: Grade) -> list[str]:
     return list(dict.fromkeys(told))
 
 
-def write_learner(folder: Path, grades: list[Grade]) -> None:
+def write_learner(
+    folder: Path, grades: list[Grade], misfits: Sequence[Misfit] = ()
+) -> None:
     """The page and the results.json of one learner."""
     folder.mkdir(parents=True, exist_ok=True)
     page = PAGE.render(
         learner=grades[0].learner,
         grades=grades,
+        misfits=misfits,
         points=sum(x.points for x in grades),
         most=sum(x.asked for x in grades),
         when=datetime.now().strftime("%Y-%m-%d %H:%M"),
         findings=findings,
     )
     (folder / "feedback.html").write_text(page, "utf-8", "replace")
-    text = json.dumps(results(grades), indent=1)
+    text = json.dumps(results(grades, misfits), indent=1)
     (folder / "results.json").write_text(text, encoding="utf-8")
 
 
@@ -190,9 +200,18 @@ def table(learners: By) -> Table:
     found.add_column("points", justify="right")
     found.add_column("note")
     for learner, grades in learners.items():
-        for number in dict.fromkeys(x.task.lesson.number for x in grades):
-            ours = [x for x in grades if x.task.lesson.number == number]
-            found.add_row(*map(Text, (learner, number, *_in_short(ours))))
+        of_lesson: dict[str, list[Grade]] = {}
+        for one in grades:
+            of_lesson.setdefault(one.task.lesson.number, []).append(one)
+        idle = {
+            x: y for x, y in of_lesson.items() if {z.note for z in y} == {NOT_ATTEMPTED}
+        }
+        for number in [x for x in of_lesson if x not in idle]:
+            found.add_row(*map(Text, (learner, number, *_in_short(of_lesson[number]))))
+        if idle:
+            most = sum(x.asked for theirs in idle.values() for x in theirs)
+            told = learner, ", ".join(idle), "", f"0/{most}", NOT_ATTEMPTED
+            found.add_row(*map(Text, told))
     return found
 
 

@@ -14,13 +14,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from lessons_support.grading import report
 from lessons_support.grading.answer import Answer
-from lessons_support.grading.grade import Grade, Task
+from lessons_support.grading.grade import NOT_ATTEMPTED, Grade, Task
 from lessons_support.grading.job import Outcome
 from lessons_support.grading.lesson import Cell, Exercise, Lesson
 from lessons_support.grading.store import Store
-from lessons_support.grading.submission import Submission, printable, read_all
-
-NOT_ATTEMPTED = "Not attempted: the answer cell is as shipped."
+from lessons_support.grading.submission import (
+    Misfit,
+    Submission,
+    printable,
+    read_all,
+)
 
 MOST_FINDINGS = 2_000
 """Characters of an answer's findings that are kept for what is about all learners."""
@@ -51,12 +54,13 @@ class Session:
             tasks = await self._prove(
                 {x.lesson.name: x.lesson for x in submissions}, bar
             )
-            learners = await self._judge(submissions, tasks, bar)
+            learners = await self._judge(submissions, tasks, misfits, bar)
         report.write_all(self.output, learners, misfits)
         self.console.print(report.table(learners))
         for misfit in misfits:  # again: the first time is far above by now
             self._say(str(misfit), style="red")
-        self._say(f"Feedback is in {self.output}.")
+        self._say(f"Points: {self.output / 'totals.csv'}")
+        self._say(f"A page for each learner: {self.output / 'LEARNER/feedback.html'}")
         failed = any(y.outcome.failed for x in learners.values() for y in x)
         return 1 if misfits or failed else 0
 
@@ -79,7 +83,11 @@ class Session:
         return dict(await asyncio.gather(*(prove(*x) for x in wanted)))
 
     async def _judge(
-        self, submissions: list[Submission], tasks: dict[str, Task], bar: Progress
+        self,
+        submissions: list[Submission],
+        tasks: dict[str, Task],
+        misfits: list[Misfit],
+        bar: Progress,
     ) -> dict[str, list[Grade]]:
         """Grade all: the grades of each learner."""
         theirs: dict[str, list[tuple[Task, Answer]]] = {}
@@ -89,8 +97,9 @@ class Session:
         line = bar.add_task("Answers", total=sum(map(len, theirs.values())))
         folders = report.folder_names(theirs, self.store.folder.name)
         advance = partial(bar.advance, line)
+        lost = {x: [y for y in misfits if y.learner == x] for x in theirs}
         grades = await asyncio.gather(
-            *(self._learner(x, theirs[x], folders[x], advance) for x in theirs)
+            *(self._learner(x, theirs[x], lost[x], folders[x], advance) for x in theirs)
         )
         if len(theirs) == 1:  # Gradescope wants a folder with one learner only
             shutil.copy(
@@ -102,6 +111,7 @@ class Session:
         self,
         learner: str,
         theirs: list[tuple[Task, Answer]],
+        lost: list[Misfit],
         folder: str,
         advance: Callable[[], None],
     ) -> list[Grade]:
@@ -116,12 +126,12 @@ class Session:
             return found
 
         grades = await asyncio.gather(*(grade(*x) for x in theirs))
-        report.write_learner(self.output / folder, grades)
+        report.write_learner(self.output / folder, grades, lost)
         return [replace(x, outcome=_in_short(x)) for x in grades]
 
     async def _grade(self, learner: str, task: Task, answer: Answer) -> Grade:
         frame, outcome, notes = task.exercise.frame, Outcome(), answer.notes
-        if answer.code.split() == frame.split():
+        if task.exercise.is_frame(answer.code):
             outcome = await self.store.outcome(task, Cell("code", frame))
             outcome = replace(outcome, chart="", shown="", printed="")
             notes = (*notes, NOT_ATTEMPTED)

@@ -14,6 +14,9 @@ from lessons_support.grading.lesson import Cell, Lesson, cells_of, lessons
 LARGEST = 20_000_000
 """Bytes of a file that is still read; a lesson has at most 200,000."""
 
+DOWNLOADED_AGAIN = re.compile(r" ?\(\d+\)$")
+"""What a browser adds to the name of a file that is there already."""
+
 PACKED = {".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip"}
 """How the names of files end that may have notebooks in them."""
 
@@ -39,6 +42,12 @@ class Submission:
     lesson: Lesson
     answers: dict[str, Answer]
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether it has an answer that is not the cell as it was shipped."""
+        given = [(x, self.answers[x.name].code) for x in self.lesson.exercises]
+        return any(code and not x.is_frame(code) for x, code in given)
+
 
 def read_all(
     places: list[Path], without: Path | None = None
@@ -47,8 +56,9 @@ def read_all(
 
     ``without`` is a folder that is none of a learner's, if it is in one of the places.
 
-    No two are of the same learner and lesson: the second one's learner is "ann (2)".
-    The first is the one whose file has the lesson's own name.
+    Of a learner's notebooks of the same lesson those count that have been worked in. If
+    there are several even so, the second one's learner is "ann (2)". The first is the
+    one whose file has the lesson's own name.
     """
     course = lessons()
     found: dict[tuple[str, str], dict[Path, Submission]] = {}
@@ -69,10 +79,12 @@ def _told_apart(
     same: dict[Path, Submission], taken: set[tuple[str, str]]
 ) -> Iterator[Submission]:
     """Submissions of one learner and lesson: all but the first get a number."""
+    count = len(same)
+    same = {x: y for x, y in same.items() if y.is_begun} or same
     ordered = sorted(same, key=lambda x: x.stem.lower() != same[x].lesson.name.lower())
     number = 1
     for path in ordered:
-        one = _noted(same[path], path, ordered) if len(ordered) > 1 else same[path]
+        one = _noted(same[path], path, count) if count > 1 else same[path]
         learner = one.learner
         while path is not ordered[0] and (learner, one.lesson.name) in taken:
             number += 1
@@ -81,9 +93,9 @@ def _told_apart(
         yield replace(one, learner=learner)
 
 
-def _noted(one: Submission, path: Path, all_of_them: list[Path]) -> Submission:
+def _noted(one: Submission, path: Path, count: int) -> Submission:
     """A submission whose answers say from which of several notebooks they are."""
-    note = f"There are {len(all_of_them)} notebooks of this lesson: this one is "
+    note = f"There are {count} notebooks of this lesson: this one is "
     note = printable(f"{note}{path.name}.")
     answers = {
         name: replace(x, notes=(note, *x.notes)) for name, x in one.answers.items()
@@ -206,7 +218,8 @@ def _learner(path: Path, root: Path, lesson: Lesson) -> str:
     """The first folder below the root, or what the file's name adds to the lesson's."""
     if len(path.relative_to(root).parts) > 1:
         return _folder(path, root) or "nameless"
-    rest = re.sub(re.escape(lesson.name), "", path.stem, flags=re.I).strip(" -_.()")
+    stem = DOWNLOADED_AGAIN.sub("", path.stem)
+    rest = re.sub(re.escape(lesson.name), "", stem, flags=re.I).strip(" -_.()")
     return printable(rest or root.resolve().name) or "nameless"
 
 
