@@ -26,7 +26,7 @@ Of two notebooks of a lesson in a learner's folder the one that has been worked 
 counts. If both have, the second one's learner is called "ann (2)".
 
 To grade one lesson only, name its notebooks, and an --output of their own, for each
-run writes its tables anew: submissions/*/2.4-*.ipynb --output grades-2.4.
+run writes its tables anew: submissions/*/2.4-*.ipynb --output grades/2.4.
 
 Each answer runs in a box of its own (bubblewrap, on Linux): it sees nothing of this
 machine and leaves nothing behind. What is and is not safe is said at the top of
