@@ -83,7 +83,7 @@ def test_who_handed_in_only_what_is_damaged_is_not_left_out(tmp_path):
     misfit.learner = "bob"
     path = tmp_path / "totals.csv"
     report.write_totals(path, {"ann": [GRADE]}, [misfit])
-    assert read(path)[1:] == [["bob", "", "0", "3"], ["ann", "2", "2", "3"]]
+    assert read(path)[1:] == [["ann", "2", "2", "3"], ["bob", "", "0", "3"]]
 
 
 def test_a_learner_reads_which_file_was_damaged(tmp_path):

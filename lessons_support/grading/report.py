@@ -66,7 +66,8 @@ def write_totals(path: Path, learners: By, misfits: Sequence[Misfit] = ()) -> No
     Claims are asked of all in the same lessons, handed in or not. Whoever has handed in
     only what could not be graded has a line, too.
     """
-    learners = {x.learner: [] for x in misfits if x.learner} | learners
+    lost = {x.learner for x in misfits if x.learner} - learners.keys()
+    learners = learners | {x: [] for x in sorted(lost)}
     points: dict[str, Counter[str]] = {learner: Counter() for learner in learners}
     for learner, grades in learners.items():
         for one in grades:
