@@ -31,7 +31,7 @@ from lessons_support.timeline import (
 )
 
 LANES_IN_FULL, STRETCHES_IN_FULL, PRINTED_IN_FULL = 40, 8, 40
-MOST_GROUPS, MOST_FAILED = 20, 10
+MOST_GROUPS, MOST_FAILED, MANY_STEPS = 20, 10, 1_000
 LONGEST_MESSAGE = 200
 TOO_SHORT = 0.05
 LONG_WAIT = 0.19  # a wait of 0.2 is longer, one of 0.1 shorter, even if it ends late
@@ -220,6 +220,8 @@ def _story(row: Row) -> str:
     if len(told) > STRETCHES_IN_FULL:
         more = len(told) - STRETCHES_IN_FULL
         told[STRETCHES_IN_FULL:] = [f"{more} more stretches"]
+    if sum(x.state == RUN for x in lane.intervals) > MANY_STEPS:
+        told.append(f"more than {MANY_STEPS:,} steps")
     return ", ".join([*told, _ending(lane)])
 
 

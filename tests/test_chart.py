@@ -515,6 +515,11 @@ def test_short_waits_for_the_same_are_one_stretch_however_many_steps_lie_between
         assert "a  waits for sleep 0.0–1.0 s, done" in text
 
 
+def test_who_asks_again_and_again_is_told_by_the_steps():
+    cuts = [(READY, 0.0001, "a"), (RUN, STEP)] * 1_001
+    assert ", more than 1,000 steps, done" in draw(timeline(lane("a", *cuts))).text
+
+
 def test_long_waits_for_the_same_are_told_one_by_one():
     water, noodles = (WAIT, 0.5, "sleep"), (WAIT, 0.2, "sleep")
     text = draw(

@@ -58,8 +58,10 @@ REFRESH = "Run lessons afresh and save them with their outputs."
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of all three commands."""
-    found = argparse.ArgumentParser(prog="python -m lessons_support")
-    commands = found.add_subparsers(dest="command", required=True)
+    prog = "python3 -m lessons_support"
+    usage = f"{prog} COMMAND ... (see {prog} grade --help)"
+    found = argparse.ArgumentParser(prog=prog, usage=usage)
+    commands = found.add_subparsers(prog=prog, dest="command", required=True)
     kind = argparse.RawDescriptionHelpFormatter
     _add_grade(
         commands.add_parser(
