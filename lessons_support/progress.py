@@ -178,10 +178,12 @@ def overview(folder: Path) -> str:
     """A line for each learner of a class, whose folders are in this one."""
     lines = []
     for pattern in "*", "*/*":
-        for place in sorted(x for x in folder.glob(pattern) if x.is_dir()):
+        for place in filter(Path.is_dir, folder.glob(pattern)):
+            parts = place.relative_to(folder).parts
+            if any(x.startswith(".") for x in parts):
+                continue  # JupyterLab's copies, for one
             if theirs := [x for x in lessons(place) if x.exercises]:
-                name = place.relative_to(folder).parts[0]
-                lines.append(f"{name:<30}  {_in_short(theirs)}".rstrip())
+                lines.append(f"{parts[0]:<30}  {_in_short(theirs)}".rstrip())
     return "\n".join(sorted(lines))
 
 

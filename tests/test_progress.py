@@ -229,6 +229,7 @@ def test_a_class_has_a_line_for_each_learner(tmp_path):
     write(tmp_path / "bob", f"w,{first},1.1a,4,4,1.0")
     write(tmp_path / "ann" / "asyncio-lessons", f"w,{first},1.1b,1,5,2.5")
     lay_out(FOLDER, tmp_path / "cyd")
+    lay_out(FOLDER, tmp_path / "cyd" / ".ipynb_checkpoints")
     ann, bob, cyd = overview(tmp_path).splitlines()
     all_of_them = sum(len(exercises(read(x))) for x in NOTEBOOKS)
     assert ann.split() == f"ann 0 of {all_of_them} done 2 min next: 1.1a".split()
