@@ -58,6 +58,7 @@ class Reception:
             # by uvicorn, it would close the connection, maybe under the next request.
             if not (request.complete and isinstance(error, Exception)):
                 raise
+            _close_returned(error)
             let_go(error)
         finally:
             self.open.remove(request)
@@ -133,17 +134,28 @@ def unanswered(name: str, place: Place | None) -> str:
 
 def _what(error: BaseException) -> str:
     """What went wrong."""
-    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-    if frames and frames[-1].f_globals.get("__name__") == "fastapi.encoders":
-        return f"returned {_unsendable(frames[-1], str(error))} cannot be sent as JSON"
+    if _encoder(error):
+        return f"returned {_unsendable(str(error))} cannot be sent as JSON"
     return f"failed with {in_brief(error)}"
 
 
-def _unsendable(frame: FrameType, said: str) -> str:
-    """What a handler returned in place of an answer, by what FastAPI says of it."""
-    for held in gc.get_referents(frame):
+def _encoder(error: BaseException) -> FrameType | None:
+    """The frame in which FastAPI failed to make JSON of what a handler returned."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    if frames and frames[-1].f_globals.get("__name__") == "fastapi.encoders":
+        return frames[-1]
+    return None
+
+
+def _close_returned(error: BaseException) -> None:
+    """Close a coroutine that was returned: that is told, it need not warn as well."""
+    for held in gc.get_referents(*filter(None, [_encoder(error)])):
         if inspect.iscoroutine(held):
-            held.close()  # this is told, so it need not complain of it, too
+            held.close()
+
+
+def _unsendable(said: str) -> str:
+    """What a handler returned in place of an answer, by what FastAPI says of it."""
     if found := re.search(r"'(\w+)' object is not iterable", said):
         return f"a value of type {found[1]}, which"
     if "await wasn't used with future" in said:

@@ -28,8 +28,11 @@ from lessons_support.timeline import (
     Timeline,
 )
 
-MOST_PRINTED, MOST_CALLBACK_ERRORS = 10_000, 3
-"""Of the characters that a rehearsed function prints the rest is counted only."""
+MOST_PRINTED = 10_000
+"""Characters that a rehearsed function may print; the rest is counted only."""
+
+MOST_CALLBACK_ERRORS = 3
+"""How many errors of callbacks are told: one that rings on may fail each time."""
 
 CLEANING, GRACE = 0.5, 0.2
 """Seconds for tasks that were left over to end, and for a loop to see its limit."""
