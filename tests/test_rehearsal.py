@@ -5,7 +5,6 @@ import sys
 import threading
 import time
 import warnings
-from collections import Counter
 from textwrap import dedent, indent
 
 import pytest
@@ -533,11 +532,8 @@ def test_verdicts_are_equal_in_fifty_runs_while_others_compute():
         stop.set()
         for thread in burners:
             thread.join()
-    verdicts = Counter(
-        (x.elapsed, tuple(x.result), x.findings, x.lanes) for x in trials
-    )
-    # The machine itself may stop one of them for longer than a step may last.
-    assert verdicts.most_common(1)[0][1] >= 49
+    verdicts = {(x.elapsed, tuple(x.result), x.findings, x.lanes) for x in trials}
+    assert len(verdicts) == 1
 
 
 def test_the_pages_are_those_of_the_lesson():
